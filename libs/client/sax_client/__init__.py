@@ -1,0 +1,1 @@
+"""Client library of a Sax cell, with the original Python API as a thin face."""

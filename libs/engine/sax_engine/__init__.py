@@ -1,0 +1,1 @@
+"""Continuous-batching engine over a paged KV cache; needs only numpy and jax."""

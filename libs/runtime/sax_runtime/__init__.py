@@ -1,0 +1,1 @@
+"""What every Sax process needs: logs, traces, metrics, health, gRPC servers and channels."""

@@ -1,0 +1,1 @@
+"""Servable models: registry, decoder families, tokenizers and checkpoint formats."""

@@ -1,0 +1,1 @@
+"""HTTP server of a Sax cell: the original routes and OpenAI-compatible ones."""

@@ -1,0 +1,1 @@
+"""Model server of a Sax cell."""

@@ -1,0 +1,1 @@
+"""The command line of a Sax cell: saxutil, also called sax."""
