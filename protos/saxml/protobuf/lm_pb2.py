@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from saxml.protobuf import common_pb2 as saxml_dot_protobuf_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17saxml/protobuf/lm.proto\x12\rsax.server.lm\x1a\x1bsaxml/protobuf/common.proto\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\x9f\x02\n\x0fGenerateOptions\x12\x17\n\nmax_tokens\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x12\n\x05top_k\x18\x04 \x01(\x05H\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x03H\x04\x88\x01\x01\x12\x0c\n\x04stop\x18\x06 \x03(\t\x12\x18\n\x0bnum_samples\x18\x07 \x01(\x05H\x05\x88\x01\x01\x12\x19\n\x0ctop_logprobs\x18\x08 \x01(\x05H\x06\x88\x01\x01\x42\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x07\n\x05_seedB\x0e\n\x0c_num_samplesB\x0f\n\r_top_logprobs\"m\n\x0cTokenLogprob\x12\r\n\x05token\x18\x01 \x01(\t\x12\x13\n\x0btoken_bytes\x18\x02 \x01(\x0c\x12\x0f\n\x07logprob\x18\x03 \x01(\x01\x12(\n\x03top\x18\x04 \x03(\x0b\x32\x1b.sax.server.lm.TokenLogprob\"P\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x05\x12\x15\n\rcached_tokens\x18\x03 \x01(\x05\"i\n\x0cScoreRequest\x12\x11\n\tmodel_key\x18\x01 \x01(\t\x12\x0e\n\x06suffix\x18\x02 \x03(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\t\x12&\n\x0c\x65xtra_inputs\x18\x04 \x01(\x0b\x32\x10.sax.ExtraInputs\"\x1d\n\rScoreResponse\x12\x0c\n\x04logp\x18\x01 \x03(\x01\"\xb9\x01\n\x0fGenerateRequest\x12\x11\n\tmodel_key\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12&\n\x0c\x65xtra_inputs\x18\x03 \x01(\x0b\x32\x10.sax.ExtraInputs\x12/\n\x07options\x18\x64 \x01(\x0b\x32\x1e.sax.server.lm.GenerateOptions\x12,\n\x08messages\x18\x65 \x03(\x0b\x32\x1a.sax.server.lm.ChatMessage\"\x8d\x01\n\x0b\x44\x65\x63odedText\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x32\n\rfinish_reason\x18\x64 \x01(\x0e\x32\x1b.sax.server.lm.FinishReason\x12-\n\x08logprobs\x18\x65 \x03(\x0b\x32\x1b.sax.server.lm.TokenLogprob\"b\n\x10GenerateResponse\x12)\n\x05texts\x18\x01 \x03(\x0b\x32\x1a.sax.server.lm.DecodedText\x12#\n\x05usage\x18\x64 \x01(\x0b\x32\x14.sax.server.lm.Usage\"\xcc\x01\n\x12GenerateStreamItem\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x12\n\nprefix_len\x18\x02 \x01(\x05\x12\x11\n\x05score\x18\x03 \x01(\x01\x42\x02\x18\x01\x12\x0e\n\x06scores\x18\x04 \x03(\x01\x12\x32\n\rfinish_reason\x18\x64 \x01(\x0e\x32\x1b.sax.server.lm.FinishReason\x12-\n\x08logprobs\x18\x65 \x03(\x0b\x32\x1b.sax.server.lm.TokenLogprob\x12\x0e\n\x06sample\x18\x66 \x01(\x05\"o\n\x16GenerateStreamResponse\x12\x30\n\x05items\x18\x01 \x03(\x0b\x32!.sax.server.lm.GenerateStreamItem\x12#\n\x05usage\x18\x64 \x01(\x0b\x32\x14.sax.server.lm.Usage\"W\n\x0c\x45mbedRequest\x12\x11\n\tmodel_key\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12&\n\x0c\x65xtra_inputs\x18\x03 \x01(\x0b\x32\x10.sax.ExtraInputs\"&\n\rEmbedResponse\x12\x15\n\tembedding\x18\x01 \x03(\x01\x42\x02\x10\x01\"l\n\x0fGradientRequest\x12\x11\n\tmodel_key\x18\x01 \x01(\t\x12\x0e\n\x06suffix\x18\x02 \x01(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\t\x12&\n\x0c\x65xtra_inputs\x18\x04 \x01(\x0b\x32\x10.sax.ExtraInputs\"\xe0\x01\n\x10GradientResponse\x12\r\n\x05score\x18\x01 \x03(\x01\x12\x41\n\tgradients\x18\x02 \x03(\x0b\x32..sax.server.lm.GradientResponse.GradientsEntry\x1a\x1e\n\x08Gradient\x12\x12\n\x06values\x18\x01 \x03(\x01\x42\x02\x10\x01\x1aZ\n\x0eGradientsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.sax.server.lm.GradientResponse.Gradient:\x02\x38\x01*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x32\x88\x03\n\tLMService\x12\x42\n\x05Score\x12\x1b.sax.server.lm.ScoreRequest\x1a\x1c.sax.server.lm.ScoreResponse\x12K\n\x08Generate\x12\x1e.sax.server.lm.GenerateRequest\x1a\x1f.sax.server.lm.GenerateResponse\x12Y\n\x0eGenerateStream\x12\x1e.sax.server.lm.GenerateRequest\x1a%.sax.server.lm.GenerateStreamResponse0\x01\x12\x42\n\x05\x45mbed\x12\x1b.sax.server.lm.EmbedRequest\x1a\x1c.sax.server.lm.EmbedResponse\x12K\n\x08Gradient\x12\x1e.sax.server.lm.GradientRequest\x1a\x1f.sax.server.lm.GradientResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17saxml/protobuf/lm.proto\x12\rsax.server.lm\x1a\x1bsaxml/protobuf/common.proto\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\x9f\x02\n\x0fGenerateOptions\x12\x17\n\nmax_tokens\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x12\n\x05top_k\x18\x04 \x01(\x05H\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x03H\x04\x88\x01\x01\x12\x0c\n\x04stop\x18\x06 \x03(\t\x12\x18\n\x0bnum_samples\x18\x07 \x01(\x05H\x05\x88\x01\x01\x12\x19\n\x0ctop_logprobs\x18\x08 \x01(\x05H\x06\x88\x01\x01\x42\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x07\n\x05_seedB\x0e\n\x0c_num_samplesB\x0f\n\r_top_logprobs\"m\n\x0cTokenLogprob\x12\r\n\x05token\x18\x01 \x01(\t\x12\x13\n\x0btoken_bytes\x18\x02 \x01(\x0c\x12\x0f\n\x07logprob\x18\x03 \x01(\x01\x12(\n\x03top\x18\x04 \x03(\x0b\x32\x1b.sax.server.lm.TokenLogprob\"P\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x05\x12\x15\n\rcached_tokens\x18\x03 \x01(\x05\"i\n\x0cScoreRequest\x12\x11\n\tmodel_key\x18\x01 \x01(\t\x12\x0e\n\x06suffix\x18\x02 \x03(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\t\x12&\n\x0c\x65xtra_inputs\x18\x04 \x01(\x0b\x32\x10.sax.ExtraInputs\"\x1d\n\rScoreResponse\x12\x0c\n\x04logp\x18\x01 \x03(\x01\"\xb9\x01\n\x0fGenerateRequest\x12\x11\n\tmodel_key\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12&\n\x0c\x65xtra_inputs\x18\x03 \x01(\x0b\x32\x10.sax.ExtraInputs\x12/\n\x07options\x18\x64 \x01(\x0b\x32\x1e.sax.server.lm.GenerateOptions\x12,\n\x08messages\x18\x65 \x03(\x0b\x32\x1a.sax.server.lm.ChatMessage\"\x8d\x01\n\x0b\x44\x65\x63odedText\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x32\n\rfinish_reason\x18\x64 \x01(\x0e\x32\x1b.sax.server.lm.FinishReason\x12-\n\x08logprobs\x18\x65 \x03(\x0b\x32\x1b.sax.server.lm.TokenLogprob\"b\n\x10GenerateResponse\x12)\n\x05texts\x18\x01 \x03(\x0b\x32\x1a.sax.server.lm.DecodedText\x12#\n\x05usage\x18\x64 \x01(\x0b\x32\x14.sax.server.lm.Usage\"\xbc\x01\n\x12GenerateStreamItem\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x12\n\nprefix_len\x18\x02 \x01(\x05\x12\x11\n\x05score\x18\x03 \x01(\x01\x42\x02\x18\x01\x12\x0e\n\x06scores\x18\x04 \x03(\x01\x12\x32\n\rfinish_reason\x18\x64 \x01(\x0e\x32\x1b.sax.server.lm.FinishReason\x12-\n\x08logprobs\x18\x65 \x03(\x0b\x32\x1b.sax.server.lm.TokenLogprob\"o\n\x16GenerateStreamResponse\x12\x30\n\x05items\x18\x01 \x03(\x0b\x32!.sax.server.lm.GenerateStreamItem\x12#\n\x05usage\x18\x64 \x01(\x0b\x32\x14.sax.server.lm.Usage\"W\n\x0c\x45mbedRequest\x12\x11\n\tmodel_key\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12&\n\x0c\x65xtra_inputs\x18\x03 \x01(\x0b\x32\x10.sax.ExtraInputs\"&\n\rEmbedResponse\x12\x15\n\tembedding\x18\x01 \x03(\x01\x42\x02\x10\x01\"l\n\x0fGradientRequest\x12\x11\n\tmodel_key\x18\x01 \x01(\t\x12\x0e\n\x06suffix\x18\x02 \x01(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\t\x12&\n\x0c\x65xtra_inputs\x18\x04 \x01(\x0b\x32\x10.sax.ExtraInputs\"\xe0\x01\n\x10GradientResponse\x12\r\n\x05score\x18\x01 \x03(\x01\x12\x41\n\tgradients\x18\x02 \x03(\x0b\x32..sax.server.lm.GradientResponse.GradientsEntry\x1a\x1e\n\x08Gradient\x12\x12\n\x06values\x18\x01 \x03(\x01\x42\x02\x10\x01\x1aZ\n\x0eGradientsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.sax.server.lm.GradientResponse.Gradient:\x02\x38\x01*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x32\x88\x03\n\tLMService\x12\x42\n\x05Score\x12\x1b.sax.server.lm.ScoreRequest\x1a\x1c.sax.server.lm.ScoreResponse\x12K\n\x08Generate\x12\x1e.sax.server.lm.GenerateRequest\x1a\x1f.sax.server.lm.GenerateResponse\x12Y\n\x0eGenerateStream\x12\x1e.sax.server.lm.GenerateRequest\x1a%.sax.server.lm.GenerateStreamResponse0\x01\x12\x42\n\x05\x45mbed\x12\x1b.sax.server.lm.EmbedRequest\x1a\x1c.sax.server.lm.EmbedResponse\x12K\n\x08Gradient\x12\x1e.sax.server.lm.GradientRequest\x1a\x1f.sax.server.lm.GradientResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,8 +40,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GRADIENTRESPONSE_GRADIENT'].fields_by_name['values']._serialized_options = b'\020\001'
   _globals['_GRADIENTRESPONSE_GRADIENTSENTRY']._loaded_options = None
   _globals['_GRADIENTRESPONSE_GRADIENTSENTRY']._serialized_options = b'8\001'
-  _globals['_FINISHREASON']._serialized_start=1956
-  _globals['_FINISHREASON']._serialized_end=2051
+  _globals['_FINISHREASON']._serialized_start=1940
+  _globals['_FINISHREASON']._serialized_end=2035
   _globals['_CHATMESSAGE']._serialized_start=71
   _globals['_CHATMESSAGE']._serialized_end=115
   _globals['_GENERATEOPTIONS']._serialized_start=118
@@ -61,21 +61,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATERESPONSE']._serialized_start=1070
   _globals['_GENERATERESPONSE']._serialized_end=1168
   _globals['_GENERATESTREAMITEM']._serialized_start=1171
-  _globals['_GENERATESTREAMITEM']._serialized_end=1375
-  _globals['_GENERATESTREAMRESPONSE']._serialized_start=1377
-  _globals['_GENERATESTREAMRESPONSE']._serialized_end=1488
-  _globals['_EMBEDREQUEST']._serialized_start=1490
-  _globals['_EMBEDREQUEST']._serialized_end=1577
-  _globals['_EMBEDRESPONSE']._serialized_start=1579
-  _globals['_EMBEDRESPONSE']._serialized_end=1617
-  _globals['_GRADIENTREQUEST']._serialized_start=1619
-  _globals['_GRADIENTREQUEST']._serialized_end=1727
-  _globals['_GRADIENTRESPONSE']._serialized_start=1730
-  _globals['_GRADIENTRESPONSE']._serialized_end=1954
-  _globals['_GRADIENTRESPONSE_GRADIENT']._serialized_start=1832
-  _globals['_GRADIENTRESPONSE_GRADIENT']._serialized_end=1862
-  _globals['_GRADIENTRESPONSE_GRADIENTSENTRY']._serialized_start=1864
-  _globals['_GRADIENTRESPONSE_GRADIENTSENTRY']._serialized_end=1954
-  _globals['_LMSERVICE']._serialized_start=2054
-  _globals['_LMSERVICE']._serialized_end=2446
+  _globals['_GENERATESTREAMITEM']._serialized_end=1359
+  _globals['_GENERATESTREAMRESPONSE']._serialized_start=1361
+  _globals['_GENERATESTREAMRESPONSE']._serialized_end=1472
+  _globals['_EMBEDREQUEST']._serialized_start=1474
+  _globals['_EMBEDREQUEST']._serialized_end=1561
+  _globals['_EMBEDRESPONSE']._serialized_start=1563
+  _globals['_EMBEDRESPONSE']._serialized_end=1601
+  _globals['_GRADIENTREQUEST']._serialized_start=1603
+  _globals['_GRADIENTREQUEST']._serialized_end=1711
+  _globals['_GRADIENTRESPONSE']._serialized_start=1714
+  _globals['_GRADIENTRESPONSE']._serialized_end=1938
+  _globals['_GRADIENTRESPONSE_GRADIENT']._serialized_start=1816
+  _globals['_GRADIENTRESPONSE_GRADIENT']._serialized_end=1846
+  _globals['_GRADIENTRESPONSE_GRADIENTSENTRY']._serialized_start=1848
+  _globals['_GRADIENTRESPONSE_GRADIENTSENTRY']._serialized_end=1938
+  _globals['_LMSERVICE']._serialized_start=2038
+  _globals['_LMSERVICE']._serialized_end=2430
 # @@protoc_insertion_point(module_scope)

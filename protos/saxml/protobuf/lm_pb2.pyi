@@ -119,22 +119,20 @@ class GenerateResponse(_message.Message):
     def __init__(self, texts: _Optional[_Iterable[_Union[DecodedText, _Mapping]]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
 
 class GenerateStreamItem(_message.Message):
-    __slots__ = ("text", "prefix_len", "score", "scores", "finish_reason", "logprobs", "sample")
+    __slots__ = ("text", "prefix_len", "score", "scores", "finish_reason", "logprobs")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     PREFIX_LEN_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
-    SAMPLE_FIELD_NUMBER: _ClassVar[int]
     text: str
     prefix_len: int
     score: float
     scores: _containers.RepeatedScalarFieldContainer[float]
     finish_reason: FinishReason
     logprobs: _containers.RepeatedCompositeFieldContainer[TokenLogprob]
-    sample: int
-    def __init__(self, text: _Optional[str] = ..., prefix_len: _Optional[int] = ..., score: _Optional[float] = ..., scores: _Optional[_Iterable[float]] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprob, _Mapping]]] = ..., sample: _Optional[int] = ...) -> None: ...
+    def __init__(self, text: _Optional[str] = ..., prefix_len: _Optional[int] = ..., score: _Optional[float] = ..., scores: _Optional[_Iterable[float]] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprob, _Mapping]]] = ...) -> None: ...
 
 class GenerateStreamResponse(_message.Message):
     __slots__ = ("items", "usage")
