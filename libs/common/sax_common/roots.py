@@ -32,7 +32,7 @@ class MissingRoot(FailedPrecondition):
 
 
 def find_sax_root(flag: str | None, environ: Mapping[str, str]) -> str:
-    """Say the root to use: flag `--sax_root`, else variable SAX_ROOT. Raises MissingRoot when both are empty."""
+    """Say the root: flag `--sax_root`, else variable SAX_ROOT. Raises MissingRoot when both are empty."""
     root = flag or environ.get(ROOT_ENVIRONMENT, "")
     if not root:
         raise MissingRoot(

@@ -1,9 +1,10 @@
 """The object store port: the few promises that everything durable in a cell rests on.
 
 An object is a name, some bytes and a generation. A generation is an opaque text that is never used twice for
-one name, not even when the same bytes come back (no ABA). The life of one object: `create` wins or loses once and
-for all; `replace` changes it only from the generation that the caller read; `write` replaces it whatever it is;
-`read` gives bytes and generation of the same instant, never a mixture of two writes; `delete` ends it.
+one name, not even when the same bytes come back (no ABA). The life of one object: `create` wins or loses once
+and for all; `replace` changes it only from the generation that the caller read; `write` replaces it
+whatever it is; `read` gives bytes and generation of the same instant, never a mixture of
+two writes; `delete` ends it.
 
 What every adapter promises (proved by `sax_testing.store_suite`):
   * An answer that is not an exception means: durable, and seen by every later read and list of every process.
@@ -18,11 +19,10 @@ What the exceptions of the changing calls mean, and what the caller does next:
     OutcomeUnknown    perhaps applied, perhaps applied later         read back before anything else
     NotDurable        visible now, may be gone after a power loss    end the process; never acknowledge
 
-`read` and `list` only raise StoreUnavailable, FailedPrecondition (no credentials, no bucket) or PermissionDenied.
+Every call may also raise FailedPrecondition (no credentials, no bucket, unfit file system) or
+PermissionDenied, after which nothing is changed. `read` and `list` raise only these two and StoreUnavailable.
 A conditional delete is not part of the port: emulators (and so tests) ignore the condition.
 """
-
-# ruff: noqa: N818 -- The names say the outcome; see errors.py.
 
 import re
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ class ObjectStore(Protocol):
         ...
 
     async def replace(self, name: str, data: bytes, *, generation: str) -> str:
-        """Change an object from `generation` and return the new one. Raises Conflict when it changed or is gone."""
+        """Change an object from `generation`; return the new one. Conflict if it changed or is gone."""
         ...
 
     async def write(self, name: str, data: bytes) -> str:
@@ -109,18 +109,17 @@ def check_name(name: str) -> str:
     """
     if _NAME.fullmatch(name) is None or _is_too_long(name):
         raise InvalidArgument(
-            f"Object name {shown(name)} must be a relative path of parts that start with a letter, digit or '_' "
-            f"and go on with those or . = + - (each at most {PART_BYTES_MAX} bytes, all at most {NAME_BYTES_MAX})."
+            f"Object name {shown(name)} must be a relative path of parts that start with a letter, digit or "
+            f"'_' and go on with those or . = + - (each at most {PART_BYTES_MAX} bytes, "
+            f"all at most {NAME_BYTES_MAX})."
         )
     return name
 
 
 def check_prefix(prefix: str) -> str:
-    """Return a legal prefix (empty, or the beginning of a legal name) unchanged, or raise InvalidArgument."""
+    """Return a prefix (empty, or the beginning of a legal name) unchanged, or raise InvalidArgument."""
     if _PREFIX.fullmatch(prefix) is None or _is_too_long(prefix):
-        raise InvalidArgument(
-            f"Object name prefix {shown(prefix)} is not the beginning of a legal object name."
-        )
+        raise InvalidArgument(f"Prefix {shown(prefix)} is not the beginning of a legal object name.")
     return prefix
 
 
