@@ -11,7 +11,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 UV = [sys.executable, "-m", "uv"]
-EXPORT = ["export", "--quiet", "--frozen", "--no-hashes", "--no-emit-workspace", "--no-header", "--no-annotate"]
+EXPORT = [
+    "export",
+    "--quiet",
+    "--frozen",
+    "--no-hashes",
+    "--no-emit-workspace",
+    "--no-header",
+    "--no-annotate",
+]
 IMAGES = ("admin", "model", "util", "http")
 
 
