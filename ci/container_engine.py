@@ -64,7 +64,7 @@ def works(docker: str, environ: dict[str, str]) -> bool:
 
 @contextlib.contextmanager
 def engine() -> Iterator[Engine]:
-    """Find or start an engine; stop and remove what was started. Exits with one sentence when neither works."""
+    """Find or start an engine; remove what was started. Exits when neither works."""
     environ = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="sax-engine-") as folder:
         work = Path(folder)
@@ -73,9 +73,7 @@ def engine() -> Iterator[Engine]:
         elif os.geteuid() == 0:
             yield from private(work, environ)
         else:
-            sys.exit(
-                "containers: no Docker engine answers, and only root can start one: install Docker, or use sudo"
-            )
+            sys.exit("containers: no Docker engine answers, and only root can start one; use sudo")
 
 
 def existing(work: Path, environ: dict[str, str]) -> Iterator[Engine]:
@@ -86,7 +84,7 @@ def existing(work: Path, environ: dict[str, str]) -> Iterator[Engine]:
 
 
 def private(work: Path, environ: dict[str, str]) -> Iterator[Engine]:
-    """Install the engine's packages where they are missing; run a daemon that stays inside `work`."""
+    """Install the engine's packages if need be; run a daemon that stays inside `work`."""
     if any(shutil.which(program) is None for program in ("dockerd", "iptables", "mmdebstrap")):
         quiet = {**environ, "DEBIAN_FRONTEND": "noninteractive"}
         subprocess.run(["apt-get", "update", "-qq"], check=True, env=quiet)
@@ -109,7 +107,7 @@ def private(work: Path, environ: dict[str, str]) -> Iterator[Engine]:
 
 
 def wait_until_it_answers(docker: str, environ: dict[str, str], work: Path) -> None:
-    """Return once the daemon answers; exit with the end of its log when it does not in time."""
+    """Return once the daemon answers; else exit with the end of its log."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while not works(docker, environ):
         if time.monotonic() > deadline:
@@ -148,7 +146,7 @@ def with_compose(work: Path, environ: dict[str, str], docker: str) -> dict[str, 
 
 
 def stand_in(docker: str, work: Path, environ: dict[str, str]) -> str:
-    """Make a base image from Debian's packages, with this machine's CA certificates inside; return its name."""
+    """Make a base image from Debian's packages, with this machine's CA certificates; return its name."""
     build = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=ca-certificates", "bookworm", "-"]
     raw = f"{STAND_IN}-raw"
     with subprocess.Popen(build, stdout=subprocess.PIPE) as make:

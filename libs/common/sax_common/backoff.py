@@ -1,17 +1,18 @@
 """Backoff: which failures are tried again, how long to wait, and when to stop; policies as values.
 
-The life of a retried call: `retry` makes the call; a failure that the policy does not name is raised at once; one
-that it names is followed by a pause (exponential, jittered, capped) and another try, until the call works, the
-deadline is too near for another pause, or the attempts are used up. Then the *last failure* is raised as it is
-(so the reader learns why), except when only the deadline stopped it: then DeadlineExceeded that quotes the failure.
+The life of a retried call: `retry` makes the call; a failure that the policy does not name is raised at
+once; one that it names is followed by a pause (exponential, jittered, capped) and another try, until the
+call works, the deadline is too near for another pause, or the attempts are used up. Then the *last
+failure* is raised as it is (so the reader learns why), except when only the deadline stopped it: then
+DeadlineExceeded that quotes the failure.
 
     ADMIN_CALL   UNAVAILABLE, RESOURCE_EXHAUSTED             (reference/control_plane.md 3.4)
     DATA_CALL    these and NOT_FOUND: the replica may not hold the model any more, another does
-    STORE_CALL   StoreUnavailable only: a request that surely was not applied. Never OutcomeUnknown, whose next
+    STORE_CALL   StoreUnavailable: a request that surely was not applied; never OutcomeUnknown, whose next
                  step is a read and belongs to the protocol, not here
 
-Numbers of admin and data calls are the original's (10 ms, x1.1, +-50 %, cap 20 s) but for two: growth is x1.5, for
-x1.1 means 25 tries in the first second of an outage, and there is always a deadline.
+Numbers of admin and data calls are the original's (10 ms, x1.1, +-50 %, cap 20 s) but for two: growth is
+x1.5, for x1.1 means 25 tries in the first second of an outage, and there is always a deadline.
 
 Tenacity does the counting; time, sleeping and randomness are parameters, so tests neither wait nor guess.
 """
@@ -20,7 +21,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import tenacity
 
@@ -68,8 +69,8 @@ async def retry(
 ) -> T:
     """Make an asynchronous call until it works, as the policy says.
 
-    `timeout_ms` bounds the tries and pauses (an attempt itself is bounded by the call's own deadline). Raises what the
-    call raised last, or DeadlineExceeded when there was no time for another try.
+    `timeout_ms` bounds the tries and pauses (an attempt itself is bounded by the call's own deadline).
+    Raises what the call raised last, or DeadlineExceeded when there was no time for another try.
     """
     give_up_ms = clock.monotonic_ms() + timeout_ms
 
@@ -113,7 +114,7 @@ def _is_over(state: tenacity.RetryCallState, policy: BackoffPolicy, left_ms: int
     return state.attempt_number >= policy.attempts_max or state.upcoming_sleep * 1000 >= left_ms
 
 
-def _give_up(state: tenacity.RetryCallState, policy: BackoffPolicy, timeout_ms: int) -> T:  # type: ignore[type-var]
+def _give_up(state: tenacity.RetryCallState, policy: BackoffPolicy, timeout_ms: int) -> NoReturn:
     failure = state.outcome.exception() if state.outcome else None
     if failure is None:
         raise AssertionError("Tenacity gave up without a failure.")

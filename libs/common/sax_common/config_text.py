@@ -37,7 +37,7 @@ def help_text(
 
 
 def config_text(config: BaseModel, sources: Mapping[str, str]) -> str:
-    """Write a configuration as TOML that `--config_file` reads back; secrets and unset settings are comments."""
+    """Write a configuration as TOML that `--config_file` reads back; secrets are left out."""
     lines = []
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)

@@ -1,23 +1,24 @@
 """WatchLog: a set of addresses that clients follow by sequence number (reference/control_plane.md 2.11).
 
-The life of an address: the admin calls `add` when a replica is ready and `remove` when it is not; each is one
-mutation and one sequence number. A client asks "what is new since s?" again and again and applies the answer:
+The life of an address: the admin calls `add` when a replica is ready and `remove` when it is not; each
+is one mutation and one sequence number. A client asks "what is new since s?" again and again and applies
+the answer:
 
-    base {A}    log [+B, -A, +C]          first = 3 - ... = next - len(log)
+    base {A}    log [+B, -A, +C]          first = next - len(log)
                  |   |   |    `- next     s < first          full set: base, then the whole log
                  first                    first <= s < next  the log from s
                                           s = next           Blocked: wait for the next mutation
                                           s > next           no data, but the right number
 
-After each mutation the older half of the log moves into the base when the log has at least two entries and is
-more than twice as long as the base was; so an answer is never much longer than the set itself. `close` (the model was
-unpublished) makes every later answer an empty full set with number 0.
+After each mutation the older half of the log moves into the base when the log has at least two entries
+and is more than twice as long as the base was; so an answer is never much longer than the set itself.
+`close` (the model was unpublished) makes every later answer an empty full set with number 0.
 
-The number is an int32 on the wire. The original would run into negative numbers after 2**31 mutations; here the
-mutation that would reach 2**31 starts a new life instead: everything is folded, the numbers begin again at 0, and
-`lives` goes up by one. The owner must change its `admin_server_id` with `lives`, which makes every client start
-afresh at 0; a client that still sends its old, larger number only gets "no data" and the right number, then
-the full set.
+The number is an int32 on the wire. The original would run into negative numbers after 2**31 mutations;
+here the mutation that would reach 2**31 starts a new life instead: the set is said again as additions, the
+numbers begin again at 0, and `lives` goes up by one. The owner must make `lives` part of the `admin_server_id`
+that it sends, which lets every client start afresh at 0: the log itself cannot tell an old number from a
+new one.
 
 Pure and single-owner: no clock, no lock, no waiting; the owner keeps the waiters.
 """
@@ -26,6 +27,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 SEQNO_MAX = 2**31 - 1
+FOLD_ENTRIES_MIN = 2
 
 
 class Mutation(NamedTuple):
@@ -37,7 +39,7 @@ class Mutation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WatchAnswer:
-    """What a client must do: replace its set by `values` if `has_full_set`, apply `changes`, remember `next_seqno`."""
+    """What a client must do: take `values` if `has_full_set`, apply `changes`, remember `next_seqno`."""
 
     next_seqno: int
     has_full_set: bool = False
@@ -93,7 +95,8 @@ class WatchLog:
     def read(self, seqno: int) -> WatchAnswer | Blocked:
         """Answer a client that has seen everything before `seqno` (0 = nothing). Changes nothing.
 
-        Raises ValueError when `seqno` is negative; the service answers INVALID_ARGUMENT before it comes to that.
+        Raises ValueError when `seqno` is negative; the service answers INVALID_ARGUMENT before it comes
+        to that.
         """
         if seqno < 0:
             raise ValueError(f"A sequence number is not negative ({seqno}).")
@@ -118,8 +121,9 @@ class WatchLog:
             self._start_new_life()
         self._log.append(mutation)
         self.next_seqno += 1
-        if len(self._log) >= 2 and len(self._log) > 2 * len(self._base):  # noqa: PLR2004 -- The original's rule.
-            self._fold(len(self._log) // 2)
+        entries = len(self._log)  # The rule of the original, to the letter.
+        if entries >= FOLD_ENTRIES_MIN and entries > 2 * len(self._base):
+            self._fold(entries // 2)
 
     def _fold(self, count: int) -> None:
         for is_addition, address in self._log[:count]:

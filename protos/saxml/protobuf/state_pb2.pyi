@@ -47,7 +47,7 @@ class AppliedOperation(_message.Message):
     def __init__(self, operation_id: _Optional[str] = ..., sequence: _Optional[int] = ..., kind: _Optional[str] = ..., model_id: _Optional[str] = ..., client: _Optional[str] = ..., unix_ms: _Optional[int] = ...) -> None: ...
 
 class ServerHint(_message.Message):
-    __slots__ = ("address", "data_address", "ordered")
+    __slots__ = ("address", "data_address", "ordered", "model_server", "debug_address")
     class OrderedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -58,10 +58,14 @@ class ServerHint(_message.Message):
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     DATA_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     ORDERED_FIELD_NUMBER: _ClassVar[int]
+    MODEL_SERVER_FIELD_NUMBER: _ClassVar[int]
+    DEBUG_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     address: str
     data_address: str
     ordered: _containers.ScalarMap[str, bytes]
-    def __init__(self, address: _Optional[str] = ..., data_address: _Optional[str] = ..., ordered: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
+    model_server: _admin_pb2.ModelServer
+    debug_address: str
+    def __init__(self, address: _Optional[str] = ..., data_address: _Optional[str] = ..., ordered: _Optional[_Mapping[str, bytes]] = ..., model_server: _Optional[_Union[_admin_pb2.ModelServer, _Mapping]] = ..., debug_address: _Optional[str] = ...) -> None: ...
 
 class Lease(_message.Message):
     __slots__ = ("holder_address", "incarnation", "term", "renewals", "is_released")

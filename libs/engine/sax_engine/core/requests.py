@@ -17,7 +17,7 @@ MAX_SEED = 2**64 - 1
 
 
 class EngineError(Exception):
-    """Root of what the engine raises: RequestRejected, QueueFull (nothing happened), IntegrityError (a bug)."""
+    """Root of what the engine raises: RequestRejected, QueueFull (no harm done), IntegrityError (a bug)."""
 
 
 class RequestRejected(EngineError):  # noqa: N818 - says what happened, as gRPC codes do.
