@@ -188,7 +188,7 @@ class ProcessCell:
     def http(self, method: str, path: str, body: Any = None, raw: bytes | None = None) -> tuple[int, Any]:
         """Send a request to the HTTP server; status and decoded answer (text when it is not JSON)."""
         data = raw if raw is not None else (None if body is None else json.dumps(body).encode())
-        request = urllib.request.Request(  # noqa: S310 - always http, to a server of this test.
+        request = urllib.request.Request(
             f"http://127.0.0.1:{self.ports['http']}{path}",
             data,
             {"Content-Type": "application/json"},
