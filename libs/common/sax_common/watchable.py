@@ -15,10 +15,10 @@ and is more than twice as long as the base was; so an answer is never much longe
 `close` (the model was unpublished) makes every later answer an empty full set with number 0.
 
 The number is an int32 on the wire. The original would run into negative numbers after 2**31 mutations;
-here the mutation that would reach 2**31 starts a new life instead: the set is said again as additions, the
-numbers begin again at 0, and `lives` goes up by one. The owner must make `lives` part of the `admin_server_id`
-that it sends, which lets every client start afresh at 0: the log itself cannot tell an old number from a
-new one.
+here the mutation that would reach 2**31 starts a new life instead: the set is said again as additions,
+the numbers begin again at 0, and `lives` goes up by one. The owner must make `lives` part of the
+`admin_server_id` that it sends, which lets every client start afresh at 0: the log itself cannot
+tell an old number from a new one.
 
 Pure and single-owner: no clock, no lock, no waiting; the owner keeps the waiters.
 """

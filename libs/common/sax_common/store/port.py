@@ -107,13 +107,18 @@ def check_name(name: str) -> str:
 
     No '..', no leading '/', no empty part, and no part with a leading dot: those are the adapters' own files.
     """
-    if _NAME.fullmatch(name) is None or _is_too_long(name):
+    if not is_name(name):
         raise InvalidArgument(
             f"Object name {shown(name)} must be a relative path of parts that start with a letter, digit or "
             f"'_' and go on with those or . = + - (each at most {PART_BYTES_MAX} bytes, "
             f"all at most {NAME_BYTES_MAX})."
         )
     return name
+
+
+def is_name(name: str) -> bool:
+    """Say whether this is a legal object name."""
+    return _NAME.fullmatch(name) is not None and not _is_too_long(name)
 
 
 def check_prefix(prefix: str) -> str:
