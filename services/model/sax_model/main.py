@@ -1,0 +1,88 @@
+"""sax-model-server: serves models of a cell, told by its admin which ones.
+
+    SAX_ROOT=$ROOT sax-model-server --sax_cell=/sax/test --port=10001 --platform_chip=cpu --platform_topology=1
+
+Ends with 0 after SIGTERM or SIGINT (a second one ends at once), with 1 and one sentence when it cannot start or the device
+is broken, with 2 for wrong flags.
+"""
+
+import os
+import sys
+from importlib.metadata import version
+
+from sax_common.clock import SystemClock
+from sax_common.config import load
+from sax_common.roots import find_sax_root
+from sax_common.store.open import open_store
+from sax_runtime import process
+from sax_runtime.logs import get_logger, setup_logs
+from sax_runtime.telemetry import setup_telemetry
+from sax_zoo import registry
+from sax_zoo.platform import parse_platform
+
+from sax_model.config import ModelServerConfig, jax_environment
+from sax_model.server import ModelServer
+from sax_model.zoo_loading import ZooLoader
+
+SERVICE = "sax-model-server"
+
+_log = get_logger(__name__)
+
+
+def main() -> int:
+    """Run the server until it is told to stop; returns the exit code."""
+    config = load(
+        ModelServerConfig,
+        sys.argv[1:],
+        os.environ,
+        program=SERVICE,
+        description="Model server of a Sax cell.",
+    )
+    # Before anything imports JAX or gRPC: both read their environment once.
+    os.environ.update(jax_environment(config))
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    setup_logs(
+        SERVICE, verbosity=config.v, to_stderr=config.is_logging_to_stderr, log_dir=config.log_dir or None
+    )
+    telemetry = setup_telemetry(SERVICE, version("sax-model"))
+    try:
+        return process.run(lambda stop: _serve(config, stop))
+    finally:
+        telemetry.shutdown()
+
+
+async def _serve(config: ModelServerConfig, stop: process.Stop) -> int:
+    store = open_store(find_sax_root(config.sax_root, os.environ)) if config.sax_cell else None
+    registry.load_modules(config.servable_modules)
+    model_filter = config.model_filter_regex or None
+    platform = parse_platform(config.platform_chip, config.platform_topology)
+    server = ModelServer(
+        config,
+        load=ZooLoader(model_filter=model_filter, is_deterministic=config.deterministic_rng),
+        servable_paths=registry.servable_paths(model_filter, platform),
+        store=store,
+        clock=SystemClock(),
+        request_end=stop.request,
+    )
+    try:
+        await server.start()
+        _start_profiler(config.jax_profiler_port)
+        await server.load_static()
+        await stop.wait()
+        await server.stop()
+    finally:
+        if store is not None:
+            await store.close()
+    return 1 if server.has_device_fault else 0
+
+
+def _start_profiler(port: int) -> None:
+    if port:
+        import jax  # noqa: PLC0415 - JAX takes a second to import and a server without models does not need it.
+
+        jax.profiler.start_server(port)
+        _log.info("the JAX profiler listens", port=port)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
