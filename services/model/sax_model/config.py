@@ -1,7 +1,8 @@
 """What the model server can be told: the flags of the original, those its guides use, and a few of ours.
 
-Reference: reference/model_server.md 1.1. A flag of the original that cannot do anything here yet is refused with a sentence
-that says what to do instead: a server that ignores what it was told is worse than one that does not start.
+Reference: reference/model_server.md 1.1. A flag of the original that cannot do anything here yet is
+refused with a sentence that says what to do instead: a server that ignores what it was told is worse
+than one that does not start.
 """
 
 import json
@@ -134,7 +135,8 @@ class ModelServerConfig(LogFlags):
             )
         if self.model_config_overrides and len(self.model_config_overrides) != len(self.models):
             raise ValueError(
-                f"--model_config_overrides has {len(self.model_config_overrides)} objects for {len(self.models)} models"
+                f"--model_config_overrides has {len(self.model_config_overrides)} objects "
+                f"for {len(self.models)} models"
             )
         if self.keep_statically_loaded_models and not self.model_keys:
             raise ValueError("--keep_statically_loaded_models needs --model_keys")
@@ -168,7 +170,7 @@ class ModelServerConfig(LogFlags):
 
 
 def jax_environment(config: ModelServerConfig) -> dict[str, str]:
-    """Return the environment that JAX reads when it is first imported; makes the cache folder, for this user only."""
+    """Return what JAX reads from its environment when first imported; makes the cache folder."""
     environment: dict[str, str] = {}
     if config.jax_platforms:
         environment["JAX_PLATFORMS"] = config.jax_platforms

@@ -149,7 +149,7 @@ class DeviceThread:
         """Do something with a lane's engine; whatever it raises fails this lane and nothing else."""
         try:
             work(entry.engine)
-        except Exception as error:  # noqa: BLE001 - the border between one model's fault and all others.
+        except Exception as error:  # noqa: BLE001 - the border between one model's fault and the others.
             _log.exception("the engine of a model failed", lane=entry.lane)
             del self._lanes[entry.lane]
             self._release(entry)
@@ -164,7 +164,7 @@ class DeviceThread:
     def _release(self, entry: AddLane) -> None:
         try:
             entry.release()
-        except Exception:
+        except Exception:  # noqa: BLE001 - it is going away; nothing can be done but say so.
             _log.exception("an engine could not be released", lane=entry.lane)
 
     def _wake_loop(self) -> None:

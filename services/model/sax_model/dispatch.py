@@ -33,7 +33,7 @@ from sax_model.mailbox import (
 
 
 class RequestStream:
-    """One engine request in flight. Owned by the task that opened it; fed by the dispatcher on the same loop."""
+    """One engine request in flight. Owned by the task that opened it, fed by the dispatcher."""
 
     __slots__ = (
         "_dispatcher",
@@ -127,7 +127,7 @@ class Dispatcher:
         on_stepped: Callable[[Stepped], None],
         on_lane_failed: Callable[[LaneId, Exception, bool], None],
     ) -> None:
-        """The callbacks are told of finished steps, and of a failed lane with the error and whether the device is to blame."""
+        """The callbacks learn of finished steps, and of a failed lane with whether the device is to blame."""
         self._streams: dict[str, RequestStream] = {}
         self._removals: dict[LaneId, asyncio.Future[None]] = {}
         self._numbers = itertools.count(1)
@@ -135,7 +135,7 @@ class Dispatcher:
         self._on_lane_failed = on_lane_failed
 
     def attach(self, device: DeviceThread) -> None:
-        """Say where commands go; before anything else. (The two know each other, so one of them is made first.)"""
+        """Say where commands go, before anything else: the two know each other and one is made first."""
         self._post = device.post
 
     @property
@@ -159,7 +159,7 @@ class Dispatcher:
         await asyncio.shield(done)
 
     def open(self, lane: LaneId, request: Request) -> RequestStream:
-        """Send a request to the device; raises ResourceExhausted when too many wait. Use with `async with`."""
+        """Send a request to the device, for `async with`; raises ResourceExhausted when too many wait."""
         self._post(Submit(lane, request))
         stream = RequestStream(self, lane, request)
         self._streams[request.request_id] = stream

@@ -1,4 +1,4 @@
-"""One model of the table: what was asked for, what state it is in, what it is doing. Owned by the event loop."""
+"""One model of the table: what was asked for, its state, what it is doing. Owned by the event loop."""
 
 import asyncio
 from collections import deque
@@ -153,5 +153,5 @@ class Entry:
 
 
 def count_rejection(key: str, error: SaxError) -> None:
-    """Count a request that was not admitted; the label is empty for a model that is not here, as anyone can name one."""
+    """Count a request that was not admitted; `key` is "" for a model not here: anyone can name one."""
     metrics.REJECTED.labels(model=key, code=kind(error).name).inc()

@@ -1,9 +1,10 @@
 """From emissions of the engine to the text a client gets: one `Generation` per request.
 
-The life of a token: the servicer hands all emissions that have come since it last looked to `take`; each sample's
-decoder turns tokens into text and cuts at stop strings; `take` returns one `Chunk` per sample, in the order
-of the samples, whatever came. The request is over when every sample has a finish reason; a sample that met a
-stop string is over although the engine does not know it, so the servicer closes the stream then.
+The life of a token: the servicer hands all emissions that have come since it last looked to `take`; each
+sample's decoder turns tokens into text and cuts at stop strings; `take` returns one `Chunk` per sample,
+in the order of the samples, whatever came. The request is over when every sample has a finish reason; a
+sample that met a stop string is over although the engine does not know it, so the servicer closes the
+stream then.
 
 Runs on the event loop, for it costs microseconds per token. Knows neither protobuf nor gRPC.
 """
@@ -64,6 +65,10 @@ class Generation:
         self.cached_tokens = 0
         self.started_ms: int | None = None
 
+    def empty_answer(self) -> list[list[Chunk]]:
+        """Return a list to collect the chunks of each sample in."""
+        return [[] for _ in self._samples]
+
     @property
     def is_over(self) -> bool:
         """Whether every sample has ended."""
@@ -78,7 +83,7 @@ class Generation:
         return "length" if FinishReason.LENGTH in reasons else "stop"
 
     def take(self, emissions: Sequence[Emission]) -> list[Chunk]:
-        """Return what these emissions bring, one chunk per sample; raises the error that ended the request."""
+        """Return what these emissions bring, one chunk per sample; raises what ended the request."""
         chunks = [Chunk() for _ in self._samples]
         for emission in emissions:
             self.cached_tokens = max(self.cached_tokens, emission.cached_tokens)

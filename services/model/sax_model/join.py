@@ -96,6 +96,6 @@ async def run_joiner(joiner: Joiner) -> None:
     while True:
         try:
             await joiner.run()
-        except Exception:
+        except Exception:  # noqa: BLE001 - a bug here must not end a server that can serve.
             _log.exception("the Join task failed and begins again")
             await asyncio.sleep(1)

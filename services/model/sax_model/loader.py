@@ -1,12 +1,13 @@
 """Loads models, one after another, each on a thread of its own, so that serving goes on meanwhile.
 
-The life of a load: `Loader.run` waits for its turn, starts a thread that calls the load function (checkpoint, compile,
-warm-up: everything slow), and returns the model. `LoadJob` is the slip of paper between the two threads:
-progress is written on it by one side and read by the other, `cancel` the other way round.
+The life of a load: `Loader.run` waits for its turn, starts a thread that calls the load function
+(checkpoint, compile, warm-up: everything slow), and returns the model. `LoadJob` is the slip of paper
+between the two threads: progress is written on it by one side and read by the other, `cancel` the other
+way round.
 
-Bounds: `QUEUE_MAX` loads waiting or running (reference/control_plane.md 2.10), then RESOURCE_EXHAUSTED. A load that
-shows no progress for `stall_ms` (storage that hangs) is given up: its thread cannot be killed, so it is left
-behind, told to stop, and whatever it may still bring is closed and dropped.
+Bounds: `QUEUE_MAX` loads waiting or running (reference/control_plane.md 2.10), then RESOURCE_EXHAUSTED.
+A load that shows no progress for `stall_ms` (storage that hangs) is given up: its thread cannot be
+killed, so it is left behind, told to stop, and whatever it may still bring is closed and dropped.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadSpec:
-    """What one Load asks for. `overrides` are JSON texts; `digest` is the admin's, empty from an original one."""
+    """What one Load asks for. `overrides` are JSON texts; `digest` is empty from an original admin."""
 
     key: str
     model_path: str
@@ -50,7 +51,7 @@ class LoadFunction(Protocol):
 
 
 class LoadJob:
-    """Progress of one load. Written by the loader thread (`report`) and the loop (`cancel`), one word each."""
+    """Progress of one load. The loader thread writes with `report`, the loop with `cancel`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -1,9 +1,10 @@
 """sax-model-server: serves models of a cell, told by its admin which ones.
 
-    SAX_ROOT=$ROOT sax-model-server --sax_cell=/sax/test --port=10001 --platform_chip=cpu --platform_topology=1
+    SAX_ROOT=$ROOT sax-model-server --sax_cell=/sax/test --port=10001 --platform_chip=cpu
+    --platform_topology=1
 
-Ends with 0 after SIGTERM or SIGINT (a second one ends at once), with 1 and one sentence when it cannot start or the device
-is broken, with 2 for wrong flags.
+Ends with 0 after SIGTERM or SIGINT (a second one ends at once), with 1 and one sentence when it cannot
+start or the device is broken, with 2 for wrong flags.
 """
 
 import os
@@ -78,7 +79,7 @@ async def _serve(config: ModelServerConfig, stop: process.Stop) -> int:
 
 def _start_profiler(port: int) -> None:
     if port:
-        import jax  # noqa: PLC0415 - JAX takes a second to import and a server without models does not need it.
+        import jax  # noqa: PLC0415 - a second to import; not needed without models.
 
         jax.profiler.start_server(port)
         _log.info("the JAX profiler listens", port=port)

@@ -1,7 +1,7 @@
 """How much memory the device of this server has, and how much is used: two numbers for GetStatus.
 
-On an accelerator the runtime's own figures, on CPU what the process may use (the control group's limit, else the
-machine's memory) and what it holds. JAX is asked only if somebody has imported it already.
+On an accelerator the runtime's own figures, on CPU what the process may use (the control group's limit,
+else the machine's memory) and what it holds. JAX is asked only if somebody has imported it already.
 """
 
 import resource

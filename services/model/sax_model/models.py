@@ -3,11 +3,12 @@
 The life of a model: `load` puts an `Entry` into the table and waits for its task; the task runs the load
 function on a loader thread, then gives the engine to the device thread and turns the entry LOADED; requests
 enter through `admit`; `unload` turns it UNLOADING, so that new requests get NOT_FOUND, waits for those in
-flight (`drain_ms` at most, then they end with UNAVAILABLE) and drops the entry once the engine has been released.
+flight (`drain_ms` at most, then they end with UNAVAILABLE) and drops the entry once the engine has been
+released.
 
-A call that is cancelled (the admin went away) does not cancel the load: what is wanted is level-triggered, and
-the next poll will find the model LOADED. Which events are legal in which state is `core.lifecycle`'s business.
-Owned by the event loop.
+A call that is cancelled (the admin went away) does not cancel the load: what is wanted is
+level-triggered, and the next poll will find the model LOADED. Which events are legal in which state is
+`core.lifecycle`'s business. Owned by the event loop.
 """
 
 import asyncio
@@ -71,8 +72,8 @@ class ModelTable:
     async def load(self, spec: LoadSpec) -> None:
         """Return once the model is LOADED; a second call for the same spec waits for the same load.
 
-        Raises InvalidArgument for a bad spec, ResourceExhausted when too many loads wait, FailedPrecondition when
-        the key is held by another spec, and what the load raised.
+        Raises InvalidArgument for a bad spec, ResourceExhausted when too many loads wait,
+        FailedPrecondition when the key is held by another spec, and what the load raised.
         """
         parse_model(spec.key)
         entry = self._entries.get(spec.key)
@@ -112,7 +113,7 @@ class ModelTable:
             entry.spec = spec
 
     async def unload(self, key: str) -> None:
-        """Return once the model is gone. Raises InvalidArgument for a key that is not here or already going."""
+        """Return once the model is gone; InvalidArgument for a key that is not here or already going."""
         if not key:
             raise InvalidArgument("Unload needs a model_key")
         if key in self.static_keys:
@@ -268,7 +269,7 @@ class ModelTable:
 
 
 def _is_same(held: LoadSpec, asked: LoadSpec) -> bool:
-    """Whether a Load asks for what is there. An original admin sends no digest, and to it any Load of a known key is fine."""
+    """Whether a Load asks for what is there; to an original admin, which sends no digest, it always does."""
     return not asked.digest or not held.digest or asked.digest == held.digest
 
 
@@ -290,6 +291,6 @@ def _traceback(error: Exception) -> Exception | None:
 
 
 def _retrieve(task: "asyncio.Task[None]") -> None:
-    """Look at the outcome, which GetStatus shows anyway, so that asyncio does not complain that nobody did."""
+    """Look at the outcome, which GetStatus shows anyway: asyncio complains when nobody does."""
     if not task.cancelled():
         task.exception()

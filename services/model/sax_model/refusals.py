@@ -1,7 +1,7 @@
 """What a data method says that no model of this server offers: the answer admission gives, in its order.
 
-Vision, audio, multimodal and custom services are registered, so that a caller learns "not loaded here" (and goes
-elsewhere) or "this model does not do that", rather than that the whole service is unknown.
+Vision, audio, multimodal and custom services are registered, so that a caller learns "not loaded here"
+(and goes elsewhere) or "this model does not do that", rather than that the whole service is unknown.
 """
 
 from sax_common.errors import Internal, SaxError
@@ -17,7 +17,7 @@ class Refuser:
         self._table = table
 
     def refusal(self, key: str, method: str) -> SaxError:
-        """Return what the caller is told: NOT_FOUND for the model or INVALID_ARGUMENT for the method, mostly."""
+        """Return what the caller is told: mostly NOT_FOUND for the model, INVALID_ARGUMENT for the method."""
         try:
             with self._table.admit(Ask(model=key, method=method), lambda _: None):
                 return Internal(f"{key} offers {method}, but this server has no code to run it")

@@ -1,8 +1,9 @@
 """Runs one request of a language model, from admission to its last token; protobuf-free.
 
-The life of a request: admitted (counted, so that the model is not unloaded under it), tokenised on the pool, sent to
-the device, read until over, accounted. `LanguageRunner.generation` and `.score` are context and function round that; whatever
-ends them (an answer, an error, a cancelled call) frees the slot within one step.
+The life of a request: admitted (counted, so that the model is not unloaded under it), tokenised on the
+pool, sent to the device, read until over, accounted. `LanguageRunner.generation` and `.score` are
+context and function round that; whatever ends them (an answer, an error, a cancelled call) frees the
+slot within one step.
 
 One span per request carries the events `queue`, `prefill` and `decode` with the times at which these phases
 began; it hangs below the span of the call.
@@ -84,7 +85,7 @@ class LanguageRunner:
     async def generation(
         self, key: str, method: str, call: GenerateCall, *, is_streaming: bool, remaining_s: float | None
     ) -> AsyncIterator[Run]:
-        """Run a generation while the block lasts. `remaining_s` is the time that the caller gives, None = for ever."""
+        """Run a generation while the block lasts. `remaining_s` is the caller's patience, None = for ever."""
         options = call.options
         ask = Ask(model=key, method=method, is_streaming=is_streaming, samples=options.num_samples or 0)
 

@@ -4,12 +4,12 @@
                                      └► Loader (a thread per load)
     Joiner ─► admin                StatusServer ─► /livez /readyz /metrics
 
-All of it lives on one event loop but the device thread, loads and tokenising. `ModelServer.start` binds everything, so that a
-port in use is said before anything is loaded; `stop` goes the other way round: NOT_SERVING, a
-lame-duck time in which requests are still taken, drain, gRPC, device.
+All of it lives on one event loop but the device thread, loads and tokenising. `ModelServer.start` binds
+everything, so that a port in use is said before anything is loaded; `stop` goes the other way round:
+NOT_SERVING, a lame-duck time in which requests are still taken, drain, gRPC, device.
 
-A step that hangs, or a device that is broken, ends the process through the front door: the watch task sees it, turns health
-NOT_SERVING, ends all requests with UNAVAILABLE and asks for the end (exit code 1).
+A step that hangs, or a device that is broken, ends the process through the front door: the watch task
+sees it, turns health NOT_SERVING, ends all requests with UNAVAILABLE and asks for the end (exit code 1).
 """
 
 import asyncio
@@ -65,7 +65,7 @@ class ModelServer:
         clock: Clock,
         request_end: Callable[[str], None],
     ) -> None:
-        """`store` is where the cell is found, None for a stand-alone server; `request_end` ends the process in order."""
+        """`store` is None for a stand-alone server; `request_end` ends the process in order."""
         self._config = config
         self._clock = clock
         self._store = store
@@ -116,10 +116,10 @@ class ModelServer:
             _log.debug(f"Servable model {path}")
         if self._joiner is not None:
             self._spawn(run_joiner(self._joiner), "join")
-        self.health.set("", True)
+        self.health.set("", True)  # noqa: FBT003 - the health table reads so.
 
     async def load_static(self) -> None:
-        """Load the models named on the command line, one after another; raises what the first failure says."""
+        """Load the models named on the command line, one after another; raises the first failure."""
         config = self._config
         if config.keep_statically_loaded_models:
             self.table.static_keys = frozenset(config.model_keys)
@@ -190,7 +190,7 @@ class ModelServer:
                 self._end_process(f"a step of the device has run for {age_ms // 1000} s")
                 return
 
-    def _on_lane_failed(self, lane: LaneId, error: Exception, is_device_fault: bool) -> None:  # noqa: FBT001 - a callback.
+    def _on_lane_failed(self, lane: LaneId, error: Exception, is_device_fault: bool) -> None:  # noqa: FBT001
         self.table.lane_failed(lane, error)
         if is_device_fault:
             self._end_process(f"the device is broken: {error}")

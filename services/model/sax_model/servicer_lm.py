@@ -1,7 +1,7 @@
 """sax.server.lm.LMService: Generate, GenerateStream and Score of the models on this server.
 
-A handler translates, runs, translates back; the decisions are in `core.admission`, the work in `runner`. Errors are
-raised as SaxError and become status codes in the runtime.
+A handler translates, runs, translates back; the decisions are in `core.admission`, the work in `runner`.
+Errors are raised as SaxError and become status codes in the runtime.
 """
 
 import grpc
@@ -9,7 +9,6 @@ from sax_common.clock import Clock
 from saxml.protobuf import lm_pb2, lm_pb2_grpc
 
 from sax_model import wire_lm
-from sax_model.generation import Chunk
 from sax_model.refusals import Refuser
 from sax_model.runner import LanguageRunner, Run
 
@@ -30,7 +29,7 @@ class LMServicer(lm_pb2_grpc.LMServiceServicer):
         async with self._runner.generation(
             request.model_key, "lm.generate", call, is_streaming=False, remaining_s=context.time_remaining()
         ) as run:
-            samples: list[list[Chunk]] = [[] for _ in range(run.samples)]
+            samples = run.generation.empty_answer()
             while not run.generation.is_over:
                 # Only a stop string can end a sample before the engine does, so only then each step matters.
                 chunks = await (run.next() if call.options.stop else run.rest())
@@ -41,7 +40,7 @@ class LMServicer(lm_pb2_grpc.LMServiceServicer):
     async def GenerateStream(  # noqa: N802
         self, request: lm_pb2.GenerateRequest, context: grpc.aio.ServicerContext
     ) -> None:
-        """Answer with what each engine step brings; what comes during a slow write is merged into one message."""
+        """Answer with what each engine step brings; what comes during a slow write is merged."""
         call = wire_lm.generate_call(request)
         async with self._runner.generation(
             request.model_key,

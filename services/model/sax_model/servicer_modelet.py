@@ -58,7 +58,7 @@ class ModeletServicer(modelet_pb2_grpc.ModeletServicer):
     async def GetStatus(  # noqa: N802
         self, request: modelet_pb2.GetStatusRequest, _context: grpc.aio.ServicerContext
     ) -> modelet_pb2.GetStatusResponse:
-        """Say how everything stands. Answered whatever the term: a stale leader learns the higher one from it."""
+        """Say how everything stands, whatever the term: a stale leader learns the higher one from it."""
         self.fence = self.fence.seen(request.term)
         self._on_polled()
         models = [
@@ -97,5 +97,6 @@ class ModeletServicer(modelet_pb2_grpc.ModeletServicer):
     ) -> modelet_pb2.SaveResponse:
         """Refuse."""
         raise Unimplemented(
-            "Save is not offered: a served model is never changed, so its checkpoint is still where it was loaded from."
+            "Save is not offered: a served model is never changed, "
+            "so its checkpoint is still where it was loaded from."
         )

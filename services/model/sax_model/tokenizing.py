@@ -1,7 +1,8 @@
 """Work on text that may take long is done here, off the event loop: a small pool of threads with a bound.
 
-Tokenisers release the interpreter while they work, so two threads keep up with what two cores can prefill. A prompt
-that has kept a thread busy for `TIMEOUT_S` fails; its thread comes back when the tokeniser does.
+Tokenisers release the interpreter while they work, so two threads keep up with what two cores can
+prefill. A prompt that has kept a thread busy for `TIMEOUT_S` fails; its thread comes back when the
+tokeniser does.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ class TokenizerPool:
         self._waiting = 0
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Return what `work` returns. Raises ResourceExhausted when too many wait, DeadlineExceeded for a hang."""
+        """Return what `work` returns; ResourceExhausted when too many wait, DeadlineExceeded for a hang."""
         if self._waiting >= WAITING_MAX:
             raise ResourceExhausted(f"{WAITING_MAX} prompts already wait to be tokenised")
         self._waiting += 1

@@ -14,7 +14,7 @@ _TOPOLOGIES = frozenset(admin_pb2.ModelServer.ChipTopology.keys())
 
 
 def location(data: bytes) -> str | None:
-    """Return the address in a location file; None for the placeholder, an empty file or one that makes no sense."""
+    """Return the address in a location file; None for the placeholder and for what makes no sense."""
     try:
         text: str = admin_pb2.Location.FromString(data).location
     except Exception:  # noqa: BLE001 - whatever the parser raises, the file is being written or is not ours.
@@ -50,13 +50,13 @@ def join_request(
 async def call_join(admin: str, request: admin_pb2.JoinRequest) -> int:
     """Call Join and return the admin's term, 0 for an original; raises SaxError.
 
-    One connection per call: joins are rare, and original admins end connections that are kept alive with pings.
+    One connection per call: joins are rare, and original admins end connections that are kept alive with
+    pings.
     """
     async with open_channel(admin, keepalive=False) as channel:
+        stub = admin_pb2_grpc.AdminStub(channel)  # type: ignore[no-untyped-call] # generated.
         try:
-            response = await admin_pb2_grpc.AdminStub(channel).Join(  # type: ignore[no-untyped-call] # generated.
-                request, timeout=JOIN_TIMEOUT_S, wait_for_ready=True
-            )
+            response = await stub.Join(request, timeout=JOIN_TIMEOUT_S, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
             raise error_of(error) from error
     return int(response.term)

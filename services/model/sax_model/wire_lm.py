@@ -1,4 +1,4 @@
-"""Language service: protobuf in, values out, and back. The only module of this service that knows lm.proto's fields.
+"""Language service: protobuf in, values out, and back. The only module here that knows lm.proto.
 
 `StreamWriter` is on the hot path: one message per engine step and stream.
 """

@@ -4,10 +4,12 @@ from sax_model.config import ModelServerConfig, jax_environment
 
 
 def parse(*argv, **environ):
+    """Read flags as the program does."""
     return load(ModelServerConfig, list(argv), environ, program="sax-model-server")
 
 
 def refused(capsys, *argv):
+    """Return what a person reads when these flags are refused."""
     with pytest.raises(SystemExit) as caught:
         parse(*argv)
     assert caught.value.code == 2

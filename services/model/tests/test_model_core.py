@@ -49,7 +49,7 @@ def test_an_event_outside_the_table_names_state_and_event():
 
 
 def test_a_lower_term_is_refused_once_a_higher_one_was_seen():
-    """Orders of a leader that was replaced are refused with FAILED_PRECONDITION, also those without a term."""
+    """Orders of a replaced leader are refused with FAILED_PRECONDITION, and so are those without a term."""
     fence = Fence("run-1").check(5, "run-1")
     assert fence.highest_term == 5
     assert fence.check(5, "").highest_term == 5
@@ -71,6 +71,7 @@ def test_an_order_for_another_run_is_refused():
 
 
 def refuse_extra():
+    """Stand for extra inputs that are wrong."""
     raise InvalidArgument("extra")
 
 

@@ -74,7 +74,7 @@ async def test_a_load_of_another_spec_under_a_held_key_is_refused(cell):
 async def test_a_cancelled_load_call_does_not_cancel_the_load(cell):
     """The admin may go away; what it ordered goes on."""
     call = asyncio.ensure_future(load_model(cell, path="toy.Waits"))
-    await eventually(lambda: cell.server.table.reports())
+    await eventually(cell.server.table.reports)
     call.cancel()
     cell.loader.gate.set()
     await eventually(lambda: cell.server.table.reports()[0].state.value == "LOADED")
@@ -83,7 +83,7 @@ async def test_a_cancelled_load_call_does_not_cancel_the_load(cell):
 async def test_a_load_can_be_given_up(cell):
     """Unload of a LOADING model cancels the load; the waiting Load call ends, the key is free."""
     call = asyncio.ensure_future(load_model(cell, path="toy.Waits"))
-    await eventually(lambda: cell.server.table.reports())
+    await eventually(cell.server.table.reports)
     await cell.modelet.Unload(modelet_pb2.UnloadRequest(model_key=KEY))
     await refused(call, "CANCELLED", "cancelled")
     assert not (await status(cell)).models

@@ -1,1 +1,1 @@
-"""Decisions of the model server as functions of values: no loop, thread, clock, socket or protobuf in here."""
+"""Decisions of the model server as functions of values: no loop, thread, clock, socket or protobuf."""

@@ -1,4 +1,4 @@
-"""May this request come in? The checks of reference/model_server.md 1.7, in its order, with its codes and words.
+"""May this request come in? The checks of reference/model_server.md 1.7: its order, codes and words.
 
 The order is part of the contract: clients act on the first answer (NOT_FOUND is retried on another
 replica, INVALID_ARGUMENT never is). Nothing is counted or reserved here; the caller does that after `admit`
@@ -92,12 +92,12 @@ def admit(
 
 
 def is_allowed(acl: str | None, principal: str | None) -> bool:
-    """Return whether `principal` is in the comma-separated list; no list or no known caller means yes, as in the original."""
+    """Return whether `principal` is in the comma-separated list; as in the original, nobody known passes."""
     if acl is None or principal is None:
         return True
     return principal in (name.strip() for name in acl.split(","))
 
 
 def request_limit(batch_size: int, max_live_batches: int) -> int:
-    """Return how many requests of one method may be in flight: the original's limiter, with the largest batch size."""
+    """Return how many requests of one method may be in flight, as the original's limiter has it."""
     return max(batch_size * max_live_batches, 1)

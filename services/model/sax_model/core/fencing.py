@@ -31,6 +31,7 @@ class Fence:
             )
         if incarnation and incarnation != self.incarnation:
             raise FailedPrecondition(
-                f"this order is for process run {incarnation}, but this is run {self.incarnation}; poll GetStatus first"
+                f"this order is for process run {incarnation}, but this is run {self.incarnation}; "
+                "poll GetStatus first"
             )
         return self.seen(term)

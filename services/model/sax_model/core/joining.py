@@ -1,6 +1,7 @@
-"""When does this server call Join?
+"""When this server calls Join.
 
-The admin polls us; Join only tells it that we exist. The rules (DESIGN D6, D15, reference/control_plane.md 2.6):
+The admin polls us; Join only tells it that we exist. The rules (DESIGN D6, D15,
+reference/control_plane.md 2.6):
 
 * at start, and whenever `location.proto` names another admin than the one joined last: at once;
 * unpolled for 5 s: at once, for a new leader or a restarted admin does not know us yet;

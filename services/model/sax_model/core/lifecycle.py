@@ -12,7 +12,8 @@ Everything that may change a model's state is in this file (reference/control_pl
 differ from the original on purpose: a failed model may be loaded again without an Unload in between (the
 original answers OK and does nothing), and a load in progress can be given up.
 
-An event that the table does not know raises `IllegalTransition`, which names state and event; nothing changes.
+An event that the table does not know raises `IllegalTransition`, which names state and event; nothing
+changes.
 """
 
 from enum import Enum
@@ -38,7 +39,7 @@ class Event(Enum):
     LANE_FAILED = "lane_failed"
 
 
-class IllegalTransition(Exception):
+class IllegalTransition(Exception):  # noqa: N818 - says what happened, as gRPC codes do.
     """This event cannot happen in this state."""
 
     def __init__(self, state: State | None, event: Event) -> None:

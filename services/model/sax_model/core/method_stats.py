@@ -44,7 +44,7 @@ class MethodStats:
         self.pending += 1
 
     def success(self, now_ms: int, latency_s: float, batch_size: int) -> None:
-        """Count a request that got its answer; `batch_size` = requests that ran beside it, itself included."""
+        """Count a request that got its answer; `batch_size` = requests in the step, itself included."""
         self.pending -= 1
         self._successes.append((now_ms, latency_s))
         self._batch_sizes.append(batch_size)

@@ -1,5 +1,6 @@
-"""Names of chips and topologies as users type them, and the enum names they stand for (reference/model_server.md 1.2).
+"""Names of chips and topologies as users type them, and the enum names they stand for.
 
+Reference: reference/model_server.md 1.2.
 A name that is not known is reported as UNKNOWN, which every admin accepts; it is never an error.
 """
 

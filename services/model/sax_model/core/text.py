@@ -2,8 +2,8 @@
 
 A stream message says `prefix_len` and `text`, and the client keeps `result[:prefix_len] + text`. Original
 clients count bytes there and original servers count characters, so anything but ASCII came out garbled.
-`SentText` follows DESIGN D17: `prefix_len` counts only the leading all-ASCII part already sent, where both counts
-agree, and `text` repeats the rest:
+`SentText` follows DESIGN D17: `prefix_len` counts only the leading all-ASCII part already sent, where
+both counts agree, and `text` repeats the rest:
 
     already sent   new      prefix_len  text
     ""             "Hel"    0           "Hel"
@@ -23,7 +23,7 @@ class SentText:
         self._tail = ""
 
     def add(self, new: str) -> tuple[int, str]:
-        """Return (prefix_len, text) of the message that brings `new`; "" is a message that changes nothing."""
+        """Return (prefix_len, text) of the message that brings `new`; "" brings nothing and says so."""
         if self._tail:
             self._tail += new
             return self._ascii_chars, self._tail
