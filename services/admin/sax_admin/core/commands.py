@@ -1,0 +1,260 @@
+"""What a mutation does to the state: validate, decide, remember.
+
+`decide` is called twice in spirit and once in fact: the machine runs it on the state as it will be when
+all mutations before this one are durable, and answers the caller only after the record that holds the
+result is. An operation id that is already remembered is not applied again; its caller gets the first
+answer (reference/reliability.md 2.2; without it about one faulty schedule in 400 resurrects a model).
+
+Status codes are the intended ones of reference/control_plane.md 2.12.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sax_common import names
+from sax_common.errors import (
+    Aborted,
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Unimplemented,
+)
+
+from sax_admin.core.cell import (
+    MAX_OPERATIONS,
+    AppliedOperation,
+    CellState,
+    ModelSpec,
+    Pairs,
+)
+
+if TYPE_CHECKING:
+    from sax_common.names import CellName, ModelName
+
+# Access control lists that everybody is on: the default of sax-admin-config, and none at all.
+OPEN_ACLS = ("", "acl/all")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelDraft:
+    """A model as a caller wrote it: nothing is checked yet."""
+
+    model_id: str
+    model_path: str = ""
+    checkpoint_path: str = ""
+    replicas: int = 0
+    acls: Pairs = ()
+    admin_acl: str = ""
+    overrides: Pairs = ()
+    unknown: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Make a model wanted."""
+
+    draft: ModelDraft
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Replace a model's whole spec; `expected_generation` 0 means whatever it is now."""
+
+    draft: ModelDraft
+    expected_generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unpublish:
+    """Make a model unwanted."""
+
+    model_id: str
+
+
+Command = Publish | Update | Unpublish
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutation:
+    """A command with its envelope.
+
+    `fresh` are 16 random bytes: the uuid of a new model, and the operation id of a caller that sent none.
+    """
+
+    command: Command
+    fresh: bytes
+    operation_id: str = ""
+    last_seen_sequence: int = 0
+    client: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What commands are judged by besides the state: which cell this is and who may change it."""
+
+    cell: CellName
+    admin_acl: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A mutation's outcome: the state after it, the record that holds it, and whether that is news."""
+
+    state: CellState
+    sequence: int
+    is_new: bool
+    note: str = ""
+
+
+def model_of_cell(text: str, cell: CellName) -> ModelName:
+    """Parse a full model name and insist on this cell.
+
+    Raises InvalidArgument when the text is malformed or names another cell.
+    """
+    name = names.parse_model(text)
+    if names.cell_of(name) != cell:
+        raise InvalidArgument(f"model {text!r} belongs to another cell; this admin serves {cell}")
+    return name
+
+
+def check_admin(rules: Rules, what: str) -> None:
+    """Raise PermissionDenied unless the cell's admin ACL is open.
+
+    Names other than `acl/all` have no members here: the answer is no, not a warning (fail closed).
+    """
+    if rules.admin_acl not in OPEN_ACLS:
+        raise PermissionDenied(
+            f"{what} needs membership in the cell's admin ACL {rules.admin_acl!r}, which has no known members; "
+            "write acl/all into the cell's config to open it"
+        )
+
+
+def decide(state: CellState, mutation: Mutation, rules: Rules, *, sequence: int, unix_ms: int) -> Decision:
+    """Say what `mutation` makes of `state` if it becomes part of record `sequence`.
+
+    Raises the error that the caller must see; `state` is untouched then.
+    """
+    known = state.operations.get(mutation.operation_id) if mutation.operation_id else None
+    if known is not None:
+        return Decision(state, known.sequence, is_new=False)
+    _check_window(state, mutation)
+    match mutation.command:
+        case Publish(draft):
+            kind, after, name = "publish", *_publish(state, draft, rules, mutation.fresh, sequence)
+        case Update(draft, expected):
+            kind, after, name = "update", *_update(state, draft, rules, expected, sequence)
+        case Unpublish(model_id):
+            kind, after, name = "unpublish", *_unpublish(state, model_id, rules)
+    operation = AppliedOperation(
+        operation_id=mutation.operation_id or f"server-{mutation.fresh.hex()}",
+        sequence=sequence,
+        kind=kind,
+        model=name,
+        client=mutation.client,
+        unix_ms=unix_ms,
+    )
+    return Decision(after.with_operation(operation), sequence, is_new=True, note=_note(kind, name, after))
+
+
+def _check_window(state: CellState, mutation: Mutation) -> None:
+    """Refuse a retry that may be older than what is remembered: it could be applied twice."""
+    if not mutation.operation_id or not mutation.last_seen_sequence or len(state.operations) < MAX_OPERATIONS:
+        return
+    oldest = next(iter(state.operations.values())).sequence
+    if mutation.last_seen_sequence < oldest:
+        raise FailedPrecondition(
+            f"this operation was made at record {mutation.last_seen_sequence}, operations are remembered from record "
+            f"{oldest} on: read the model again and decide anew"
+        )
+
+
+def _checked(draft: ModelDraft, cell: CellName) -> ModelSpec:
+    name = model_of_cell(draft.model_id, cell)
+    names.check_model_path(draft.model_path)
+    names.check_checkpoint_path(draft.checkpoint_path)
+    if draft.replicas < 0:
+        raise InvalidArgument(f"requested_num_replicas is {draft.replicas}; it must be 0 or more")
+    for method, acl in draft.acls:
+        names.check_data_method(method)
+        _check_acl(acl)
+    _check_acl(draft.admin_acl)
+    return ModelSpec(
+        name=name,
+        model_path=draft.model_path,
+        checkpoint_path=draft.checkpoint_path,
+        replicas=draft.replicas,
+        acls=draft.acls,
+        admin_acl=draft.admin_acl,
+        overrides=draft.overrides,
+        unknown=draft.unknown,
+    )
+
+
+def _check_acl(acl: str) -> None:
+    names.check_acl_name(acl)
+    if acl:
+        raise Unimplemented(
+            f"no access control list named {acl!r} is defined on this platform; leave it empty"
+        )
+
+
+def _publish(
+    state: CellState, draft: ModelDraft, rules: Rules, uuid: bytes, sequence: int
+) -> tuple[CellState, ModelName]:
+    check_admin(rules, "Publish")
+    spec = _checked(draft, rules.cell)
+    if (old := state.models.get(spec.name)) is not None:
+        raise AlreadyExists(
+            f"model {spec.name} is already published (generation {old.generation}); use update"
+        )
+    return state.with_model(replace(spec, uuid=uuid, generation=sequence)), spec.name
+
+
+def _update(
+    state: CellState, draft: ModelDraft, rules: Rules, expected: int, sequence: int
+) -> tuple[CellState, ModelName]:
+    spec = _checked(draft, rules.cell)
+    check_admin(rules, "Update")
+    old = published(state, spec.name)
+    if spec.model_path != old.model_path:
+        raise InvalidArgument(
+            f"model {spec.name} has path {old.model_path!r} and an update may not change it to {spec.model_path!r}; "
+            "unpublish it and publish again"
+        )
+    if expected and expected != old.generation:
+        raise Aborted(
+            f"model {spec.name} is at generation {old.generation}, not {expected}: somebody else changed it; "
+            "read it again"
+        )
+    kept = old.unknown if not spec.unknown else spec.unknown
+    return state.with_model(replace(spec, uuid=old.uuid, generation=sequence, unknown=kept)), spec.name
+
+
+def _unpublish(state: CellState, model_id: str, rules: Rules) -> tuple[CellState, ModelName]:
+    name = model_of_cell(model_id, rules.cell)
+    check_admin(rules, "Unpublish")
+    published(state, name)
+    return state.without_model(name), name
+
+
+def published(state: CellState, name: ModelName) -> ModelSpec:
+    """Return the spec of `name`; raises NotFound when it is not published."""
+    spec = state.models.get(name)
+    if spec is None:
+        raise NotFound(f"model {name} is not published")
+    return spec
+
+
+def _note(kind: str, name: ModelName, after: CellState) -> str:
+    if kind == "unpublish":
+        return f"Unpublished model {name}"
+    spec = after.models[name]
+    verb = "Published" if kind == "publish" else "Updated"
+    return (
+        f"{verb} model {name} path {spec.model_path} checkpoint {spec.checkpoint_path} "
+        f"replicas {spec.replicas} generation {spec.generation}"
+    )

@@ -1,0 +1,221 @@
+"""What must be sent so that what is seen becomes what is wanted.
+
+Level-triggered: nothing is remembered between calls but the orders under way, the failed attempts and the
+unload budget, so a lost order is simply said again. Per server and model:
+
+    seen        wanted here                              not wanted here
+    ----------  ---------------------------------------  --------------------------------------------
+    absent      LOAD, after everything unwanted is gone  -
+    LOADING     wait                                     UNLOAD (an original: wait, it cannot stop)
+    LOADED      other checkpoint: UPDATE_CHECKPOINT      UNLOAD, within the budget unless somebody
+                other spec: UNLOAD, later LOAD           asked for it
+                other ACLs: UPDATE_ACLS
+    FAILED      after the wait: UNLOAD, then LOAD        UNLOAD
+    UNLOADING   wait                                     wait
+
+A failed model is unloaded before it is loaded again because an original answers OK to a Load of a FAILED
+key and does nothing (DESIGN D15).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sax_admin.core.cell import Digest, digest_of, same_but_checkpoint
+from sax_admin.core.servers import Order, OrderKind, ServerView, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from sax_common.names import ModelName
+
+    from sax_admin.core.assignment import Placement
+    from sax_admin.core.cell import ModelSpec, ServerAddress, Term
+
+# Replicas that may be taken away in one round without anybody's asking: one, or this share (reliability.md A13).
+GUARDED_SHARE = 0.3
+ROUND_MS = 10_000
+
+
+@dataclass(slots=True)
+class UnloadBudget:
+    """Unasked unloads of the current round. Owned by the machine."""
+
+    round_started_ms: int = -ROUND_MS
+    used: int = 0
+
+    def take(self, loaded: int, now_ms: int) -> bool:
+        """Use one unasked unload if the round still allows it, with `loaded` replicas in the cell."""
+        if now_ms - self.round_started_ms >= ROUND_MS:
+            self.round_started_ms, self.used = now_ms, 0
+        if self.used >= max(1, int(GUARDED_SHARE * loaded)):
+            return False
+        self.used += 1
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What should be where, and which models went away because somebody asked."""
+
+    models: Mapping[ModelName, ModelSpec]
+    placement: Placement
+    unpublished: Collection[ModelName]
+    term: Term
+
+
+def orders(wanted: Wanted, servers: Iterable[ServerView], budget: UnloadBudget, now_ms: int) -> list[Order]:
+    """Say what must be sent now to `servers`, all of which answer at this term and are not draining.
+
+    Sorted by (server, model) with unloads first on each server: equal inputs give equal lists.
+    """
+    views = sorted(servers, key=lambda view: view.address)
+    by_address = {view.address: view for view in views}
+    loaded = sum(seen.status == Status.LOADED for view in views for seen in view.seen.values())
+    rolling = {name: _may_reload(spec, wanted, by_address) for name, spec in wanted.models.items()}
+    homes: dict[ServerAddress, list[ModelName]] = {}
+    for name, addresses in sorted(wanted.placement.items()):
+        for address in addresses:
+            homes.setdefault(address, []).append(name)
+    result: list[Order] = []
+    for view in views:
+        home = homes.get(view.address, [])
+        result += _unloads(wanted, view, set(home), budget, loaded, now_ms)
+        for name in home:
+            order = _toward(wanted.models[name], view, wanted, rolling, set(home), now_ms)
+            if order is not None:
+                result.append(order)
+    return result
+
+
+def _unloads(
+    wanted: Wanted, view: ServerView, home: set[ModelName], budget: UnloadBudget, loaded: int, now_ms: int
+) -> list[Order]:
+    # A server that offers nothing holds static models and refuses unloads.
+    if not view.offer.model_paths:
+        return []
+    result = []
+    for name in sorted(view.seen):
+        seen = view.seen[name]
+        if (
+            name in home
+            or seen.status in (Status.UNLOADING, Status.NONE)
+            or not _is_free(view, name, seen.status)
+        ):
+            continue
+        if _waits_to_unload(view, name, now_ms):
+            continue
+        is_asked = name in wanted.unpublished and name not in wanted.models
+        spec = wanted.models.get(name)
+        is_surplus = spec is not None and len(wanted.placement.get(name, ())) >= spec.replicas
+        is_guarded = seen.status == Status.LOADED and not is_asked and not is_surplus
+        if is_guarded and not budget.take(loaded, now_ms):
+            continue
+        result.append(_order(OrderKind.UNLOAD, view, name, wanted.term, is_guarded=is_guarded))
+    return result
+
+
+def _is_free(view: ServerView, name: ModelName, status: Status) -> bool:
+    """Tell whether an unload may be sent now: nothing is under way, or a load that our servers can stop."""
+    under_way = view.in_flight.get(name)
+    if status == Status.LOADING or (under_way is not None and under_way.kind == OrderKind.LOAD):
+        return not view.is_original and (under_way is None or under_way.kind == OrderKind.LOAD)
+    return under_way is None
+
+
+def _waits(view: ServerView, name: ModelName, digest: Digest, now_ms: int) -> bool:
+    """Tell whether the same try failed lately and its time has not come yet."""
+    attempt = view.attempts.get(name)
+    return attempt is not None and attempt.digest == digest and now_ms < attempt.retry_at_ms
+
+
+def _waits_to_unload(view: ServerView, name: ModelName, now_ms: int) -> bool:
+    """Tell whether an unload failed lately and its time has not come yet."""
+    attempt = view.unload_attempts.get(name)
+    return attempt is not None and now_ms < attempt.retry_at_ms
+
+
+def _toward(
+    spec: ModelSpec,
+    view: ServerView,
+    wanted: Wanted,
+    rolling: dict[ModelName, int],
+    home: set[ModelName],
+    now_ms: int,
+) -> Order | None:
+    """Say the one next step that brings a wanted replica closer, if there is one to take now."""
+    name, digest = spec.name, digest_of(spec)
+    if name in view.in_flight:
+        return None
+    seen = view.seen.get(name)
+    if _waits(view, name, digest, now_ms):
+        return None
+    if seen is None or seen.status == Status.NONE:
+        # A server has memory for what it should hold and no more: what it should not goes first.
+        if any(other not in home for other in view.seen) or not view.offer.model_paths:
+            return None
+        return _order(OrderKind.LOAD, view, name, wanted.term, spec=spec, digest=digest)
+    if seen.status == Status.FAILED:
+        return (
+            None
+            if _waits_to_unload(view, name, now_ms)
+            else _order(OrderKind.UNLOAD, view, name, wanted.term)
+        )
+    if seen.status != Status.LOADED:
+        return None
+    loaded = view.seen_digest(name, digest)
+    if loaded == digest:
+        if view.acls_told.get(name) == spec.acls:
+            return None
+        return _order(OrderKind.UPDATE_ACLS, view, name, wanted.term, spec=spec, digest=digest)
+    if rolling[name] <= 0 or _waits_to_unload(view, name, now_ms):
+        return None
+    rolling[name] -= 1
+    if same_but_checkpoint(loaded, digest):
+        return _order(OrderKind.UPDATE_CHECKPOINT, view, name, wanted.term, spec=spec, digest=digest)
+    return _order(OrderKind.UNLOAD, view, name, wanted.term)
+
+
+def _may_reload(spec: ModelSpec, wanted: Wanted, views: Mapping[ServerAddress, ServerView]) -> int:
+    """Return how many replicas of a model may start to reload: one, or 30 %, less those not back yet.
+
+    A replica that failed with the new spec counts as not back: a broken checkpoint stops the roll and the
+    old one goes on serving.
+    """
+    digest = digest_of(spec)
+    placed = wanted.placement.get(spec.name, ())
+    away = 0
+    for address in placed:
+        view = views.get(address)
+        if view is None:
+            continue
+        seen = view.seen.get(spec.name)
+        attempt = view.attempts.get(spec.name)
+        is_away = spec.name in view.in_flight and view.in_flight[spec.name].kind != OrderKind.UPDATE_ACLS
+        is_away = is_away or seen is None or seen.status != Status.LOADED
+        is_old_failure = attempt is not None and attempt.digest != digest
+        away += is_away and not is_old_failure
+    return max(1, int(GUARDED_SHARE * len(placed))) - away
+
+
+def _order(
+    kind: OrderKind,
+    view: ServerView,
+    name: ModelName,
+    term: Term,
+    *,
+    spec: ModelSpec | None = None,
+    digest: Digest = Digest(b""),
+    is_guarded: bool = False,
+) -> Order:
+    return Order(
+        kind=kind,
+        server=view.address,
+        model=name,
+        term=term,
+        incarnation=view.report.incarnation,
+        spec=spec,
+        digest=digest,
+        is_guarded=is_guarded,
+    )

@@ -1,0 +1,110 @@
+"""`sax-admin-server`: the admin server of one cell."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+from sax_common import roots
+from sax_common.config import LogFlags, load
+from sax_common.errors import InvalidArgument
+from sax_common.names import parse_cell
+from sax_runtime import logs, process
+from sax_runtime.telemetry import setup_telemetry
+
+from sax_admin.server import AdminServer, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROGRAM = "sax-admin-server"
+FATAL_EXIT_CODE = 70  # EX_SOFTWARE: state unknown, start again and read it from the store.
+_log = logs.get_logger(__name__)
+
+
+class AdminFlags(LogFlags):
+    """What the admin server can be told."""
+
+    sax_cell: str = Field(default="", description="The cell to serve, as /sax/<cell>.")
+    port: int = Field(
+        default=10000, ge=0, le=65535, description="gRPC port on all interfaces; 0 takes a free one."
+    )
+    sax_root: str = Field(default="", description="Directory or gs://bucket/path where cells are found.")
+    sax_admin_exp_assigner: bool = Field(
+        default=False, description="Accepted; the default assigner already places several models by memory."
+    )
+    status_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="HTTP port of status pages and metrics on 127.0.0.1; unset: 8080 if it is free, else any.",
+    )
+    listen_host: str = Field(
+        default="",
+        description="Address to listen on; empty: all interfaces (127.0.0.1 when SAX_DEBUG_IPADDR is 1).",
+    )
+
+
+def settings_of(flags: AdminFlags) -> Settings:
+    """Check the flags that only make sense together. Raises SaxError with one sentence for a person."""
+    if not flags.sax_cell:
+        raise InvalidArgument("The cell is not known: give --sax_cell=/sax/<cell>.")
+    return Settings(
+        cell=parse_cell(flags.sax_cell),
+        sax_root=roots.find_sax_root(flags.sax_root, os.environ),
+        port=flags.port,
+        status_port=flags.status_port,
+        listen_host=flags.listen_host,
+    )
+
+
+async def serve(flags: AdminFlags, stop: process.Stop) -> int:
+    """Run the admin server until `stop`."""
+    _log.info("Starting the server")
+    if flags.sax_admin_exp_assigner:
+        _log.info(
+            "--sax_admin_exp_assigner: the one assigner places by memory, constraints and path; nothing to switch"
+        )
+    server = AdminServer(settings_of(flags), on_fatal=_die)
+    try:
+        await server.start()
+        waiting = [asyncio.create_task(stop.wait()), asyncio.create_task(server.wait())]
+        done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        for task in done:
+            task.result()
+    finally:
+        await server.stop()
+    return 0
+
+
+def _die(reason: str) -> None:
+    """End at once, without the usual order: nothing this process believes may be acted on any more."""
+    _log.error("ending at once", reason=reason)
+    logs.flush()
+    os._exit(FATAL_EXIT_CODE)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    flags = load(
+        AdminFlags, arguments, os.environ, program=PROGRAM, description="The admin server of one Sax cell."
+    )
+    logs.setup_logs(
+        PROGRAM, verbosity=flags.v, to_stderr=flags.is_logging_to_stderr, log_dir=flags.log_dir or None
+    )
+    telemetry = setup_telemetry(PROGRAM, version("sax-admin"))
+    try:
+        return process.run(lambda stop: serve(flags, stop))
+    finally:
+        telemetry.shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

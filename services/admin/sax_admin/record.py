@@ -1,0 +1,159 @@
+"""State records as bytes: protobuf in a frame with a checksum.
+
+    8 bytes  "SAXSTAT1"
+    4 bytes  payload length, little endian
+    4 bytes  CRC-32C of the length and the payload, little endian
+    n bytes  sax.state.StateRecord
+
+Any flipped byte and any truncation is detected; a damaged record is refused, never skipped, for it may hold
+acknowledged changes. Fields of a newer program survive decode and encode (see `wire`).
+
+Models and operations are encoded once and remembered: a record is a full snapshot, and on a busy cell
+nearly all of it is the same as in the record before.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import lru_cache
+
+import google_crc32c
+from google.protobuf.message import DecodeError
+from sax_common.errors import DataLoss
+from sax_common.names import ModelName
+from saxml.protobuf import admin_pb2, state_pb2
+
+from sax_admin.core.cell import AppliedOperation, Digest, ModelSpec, Record, ServerAddress, ServerHint, Term
+from sax_admin.wire import model_of, offer_of, server_of, spec_of, unknown_fields
+
+MAGIC = b"SAXSTAT1"
+_HEAD = struct.Struct("<8sII")
+_LENGTH = struct.Struct("<I")
+
+
+def encode(record: Record) -> tuple[bytes, int]:
+    """Return the bytes of a record and its checksum."""
+    message = state_pb2.StateRecord(
+        sequence=record.sequence,
+        term=record.term,
+        cell_uid=record.cell_uid,
+        leader_address=record.leader_address,
+        servers=[_hint_message(hint) for hint in record.servers],
+        previous_crc32c=record.previous_crc,
+        min_reader_version=record.min_reader_version,
+        written_unix_ms=record.written_unix_ms,
+    )
+    # The parts of one message may be written one after the other; repeated fields add up.
+    payload = b"".join(
+        (
+            message.SerializeToString(),
+            *(_model_part(spec) for spec in record.models),
+            *(_operation_part(operation) for operation in record.operations),
+            record.unknown,
+        )
+    )
+    crc = _crc(payload)
+    return _HEAD.pack(MAGIC, len(payload), crc) + payload, crc
+
+
+def decode(data: bytes) -> tuple[Record, int]:
+    """Read a record and its checksum. Raises DataLoss for anything that `encode` did not write."""
+    if len(data) < _HEAD.size:
+        raise DataLoss(f"a state record of {len(data)} bytes is shorter than its head of {_HEAD.size}")
+    magic, length, crc = _HEAD.unpack_from(data)
+    payload = data[_HEAD.size :]
+    if magic != MAGIC:
+        raise DataLoss(f"a state record begins with {MAGIC!r}, not with {magic!r}")
+    if length != len(payload):
+        raise DataLoss(f"a state record says it has {length} bytes and has {len(payload)}")
+    if crc != _crc(payload):
+        raise DataLoss("a state record's checksum does not match its bytes")
+    try:
+        return _record_of(state_pb2.StateRecord.FromString(payload)), crc
+    except DecodeError as error:
+        raise DataLoss(f"a state record is no StateRecord message: {error}") from error
+
+
+def decode_original(data: bytes) -> tuple[ModelSpec, ...]:
+    """Read the models of an original admin's state file. Raises DataLoss when it is none."""
+    try:
+        state = admin_pb2.State.FromString(data)
+    except DecodeError as error:
+        raise DataLoss(f"state.proto is no sax.State message: {error}") from error
+    return tuple(spec_of(model) for model in state.models)
+
+
+def _crc(payload: bytes) -> int:
+    return int(google_crc32c.extend(google_crc32c.value(_LENGTH.pack(len(payload))), payload))
+
+
+@lru_cache(maxsize=16_384)
+def _model_part(spec: ModelSpec) -> bytes:
+    return state_pb2.StateRecord(models=[model_of(spec)]).SerializeToString()
+
+
+@lru_cache(maxsize=32_768)
+def _operation_part(operation: AppliedOperation) -> bytes:
+    message = state_pb2.AppliedOperation(
+        operation_id=operation.operation_id,
+        sequence=operation.sequence,
+        kind=operation.kind,
+        model_id=operation.model or "",
+        client=operation.client,
+        unix_ms=operation.unix_ms,
+    )
+    message.MergeFromString(operation.unknown)
+    return state_pb2.StateRecord(operations=[message]).SerializeToString()
+
+
+def _hint_message(hint: ServerHint) -> state_pb2.ServerHint:
+    message = state_pb2.ServerHint(
+        address=hint.address,
+        data_address=hint.data_address,
+        debug_address=hint.debug_address,
+        ordered={model: bytes(digest) for model, digest in hint.ordered},
+        model_server=server_of(hint.offer),
+    )
+    message.MergeFromString(hint.unknown)
+    return message
+
+
+def _record_of(message: state_pb2.StateRecord) -> Record:
+    return Record(
+        sequence=message.sequence,
+        term=Term(message.term),
+        cell_uid=message.cell_uid,
+        leader_address=message.leader_address,
+        models=tuple(spec_of(model) for model in message.models),
+        operations=tuple(_operation_of(operation) for operation in message.operations),
+        servers=tuple(_hint_of(hint) for hint in message.servers),
+        previous_crc=message.previous_crc32c,
+        min_reader_version=message.min_reader_version,
+        written_unix_ms=message.written_unix_ms,
+        unknown=unknown_fields(message),
+    )
+
+
+def _operation_of(message: state_pb2.AppliedOperation) -> AppliedOperation:
+    return AppliedOperation(
+        operation_id=message.operation_id,
+        sequence=message.sequence,
+        kind=message.kind,
+        model=ModelName(message.model_id) if message.model_id else None,
+        client=message.client,
+        unix_ms=message.unix_ms,
+        unknown=unknown_fields(message),
+    )
+
+
+def _hint_of(message: state_pb2.ServerHint) -> ServerHint:
+    return ServerHint(
+        address=ServerAddress(message.address),
+        data_address=message.data_address,
+        debug_address=message.debug_address,
+        offer=offer_of(message.model_server),
+        ordered=tuple(
+            sorted((ModelName(model), Digest(digest)) for model, digest in message.ordered.items())
+        ),
+        unknown=unknown_fields(message),
+    )

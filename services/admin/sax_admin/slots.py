@@ -1,0 +1,108 @@
+"""The numbered state records of a cell in its object store: find, read, create, collect.
+
+Every outcome of a write is told as one of the machine's events; see `sax_admin.core.events`.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sax_common import errors, roots
+from sax_common.store.port import Conflict, NotDurable, OutcomeUnknown
+from sax_runtime import metrics
+
+from sax_admin import record as codec
+from sax_admin.core.events import SlotRead, SlotRefused, SlotUnknown, SlotWritten, StateFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sax_common.names import CellName
+    from sax_common.store.port import ObjectStore
+
+    from sax_admin.core.cell import ModelSpec, Record
+
+
+class Slots:
+    """The state records of one cell. Holds no state of its own but what was collected."""
+
+    def __init__(self, store: ObjectStore, cell: CellName) -> None:
+        """`store` is the cell's fs_root."""
+        self._store = store
+        self._cell = cell
+        self._collected_below = 0
+
+    async def find_newest(self, unix_ms: int) -> StateFound:
+        """Read the newest record; when there is none, the models of an original's state file.
+
+        Raises DataLoss for a damaged record: it may hold acknowledged changes, so a person must decide.
+        """
+        with _timed("list"):
+            names = await self._store.list(roots.state_prefix(self._cell))
+        numbers = [number for name in names if (number := roots.slot_of(name)) is not None]
+        if not numbers:
+            return StateFound(None, 0, await self._original_models(), unix_ms)
+        self._collected_below = min(numbers)
+        found = await self.read(max(numbers))
+        return StateFound(found.record, found.crc, (), unix_ms)
+
+    async def _original_models(self) -> tuple[ModelSpec, ...]:
+        with _timed("read"):
+            found = await self._store.read(roots.original_state_name(self._cell))
+        return codec.decode_original(found.data) if found else ()
+
+    async def read(self, sequence: int) -> SlotRead:
+        """Say what a number holds. Raises StoreUnavailable when the store does not answer, DataLoss when damaged."""
+        name = roots.state_name(self._cell, sequence)
+        with _timed("read"):
+            found = await self._store.read(name)
+        if found is None:
+            return SlotRead(sequence, None, 0)
+        try:
+            record, crc = codec.decode(found.data)
+        except errors.DataLoss as error:
+            raise errors.DataLoss(
+                f"{name} in the cell's fs_root is damaged: {error.message}. It may hold acknowledged changes; restore "
+                "it from a backup, or move it away to go on from the record before it"
+            ) from error
+        return SlotRead(sequence, record, crc)
+
+    async def create(self, record: Record) -> SlotWritten | SlotRefused | SlotUnknown:
+        """Write a record under its number unless the number is taken.
+
+        Raises NotDurable when the disk failed to keep it: the process must end and never acknowledge it.
+        """
+        data, crc = codec.encode(record)
+        try:
+            with _timed("create"):
+                await self._store.create(roots.state_name(self._cell, record.sequence), data)
+        except NotDurable:
+            raise
+        except Conflict as error:
+            return SlotRefused(record.sequence, is_taken=True, error=error)
+        except OutcomeUnknown as error:
+            return SlotUnknown(record.sequence, error.message)
+        except errors.SaxError as error:
+            return SlotRefused(record.sequence, is_taken=False, error=error)
+        return SlotWritten(record.sequence, crc)
+
+    async def collect(self, below: int) -> None:
+        """Delete the records with numbers lower than `below`."""
+        for sequence in range(self._collected_below, below):
+            with _timed("delete"):
+                await self._store.delete(roots.state_name(self._cell, sequence))
+        self._collected_below = max(self._collected_below, below)
+
+
+@contextmanager
+def _timed(operation: str) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        yield
+    except errors.SaxError as error:
+        metrics.STORE_ERRORS.labels(operation=operation, code=errors.kind(error).name).inc()
+        raise
+    finally:
+        metrics.STORE_SECONDS.labels(operation=operation).observe(time.perf_counter() - started)
