@@ -1,0 +1,1 @@
+"""The HTTP routes that users of the original deployed, kept as they are."""
