@@ -71,5 +71,5 @@ async def status(cell, **fields):
 async def eventually(condition, timeout_s=5.0):
     """Wait until `condition()` is true."""
     async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.005)  # noqa: ASYNC110 - the server under test has no event for it.
+        while not condition():  # noqa: ASYNC110 - the server under test has no event for it.
+            await asyncio.sleep(0.005)

@@ -63,7 +63,7 @@ async def test_scores_of_a_stream_add_up_to_the_score_of_the_answer(loaded):
 
 
 async def test_every_stream_message_has_an_item_for_every_sample(loaded):
-    """Original clients index items by sample; samples of one seed differ from each other and not from run to run."""
+    """Original clients index items by sample; samples differ from each other, not from run to run."""
     request = ask(max_tokens=20, num_samples=3, temperature=1.0, seed=5)
     messages, texts = await read_stream(loaded.lm.GenerateStream(request))
     assert all(len(message.items) == 3 for message in messages)
@@ -72,7 +72,7 @@ async def test_every_stream_message_has_an_item_for_every_sample(loaded):
 
 
 async def test_a_stop_string_ends_the_answer_before_it(loaded):
-    """The stop string is not part of the text, and the slot is free although the engine knew nothing of it."""
+    """The stop string is not part of the text; the slot is free although the engine knew nothing."""
     whole = answer("ab", 30)
     stop = whole[5:8]
     expected = whole[: whole.index(stop)]
@@ -131,7 +131,9 @@ async def test_methods_that_a_model_lacks_are_refused_in_the_order_of_admission(
     """NOT_FOUND for a model that is not here comes before INVALID_ARGUMENT for a method it does not have."""
     words = f"{KEY} does not support lm.embed"
     await refused(loaded.lm.Embed(lm_pb2.EmbedRequest(model_key=KEY)), "INVALID_ARGUMENT", words)
-    await refused(loaded.lm.Gradient(lm_pb2.GradientRequest(model_key=KEY)), "INVALID_ARGUMENT", "lm.gradient")
+    await refused(
+        loaded.lm.Gradient(lm_pb2.GradientRequest(model_key=KEY)), "INVALID_ARGUMENT", "lm.gradient"
+    )
     classify = loaded.vm.Classify
     await refused(classify(vision_pb2.ClassifyRequest(model_key=KEY)), "INVALID_ARGUMENT", "vm.classify")
     await refused(classify(vision_pb2.ClassifyRequest(model_key="/sax/test/x")), "NOT_FOUND", KEY)
@@ -233,7 +235,7 @@ async def test_health_knows_services_and_models(loaded):
 
 
 async def test_a_server_that_drains_says_so_and_finishes_what_it_has():
-    """SIGTERM: NOT_SERVING and is_draining at once, still serving in the lame-duck time, then an orderly end."""
+    """NOT_SERVING and is_draining at once, still serving in the lame-duck time, then an orderly end."""
     async with running_server("--lame_duck_s=0.3") as cell:
         await load_model(cell, path="toy.Slow")
         running = asyncio.ensure_future(cell.lm.Generate(ask(max_tokens=16)))
