@@ -100,11 +100,11 @@ class ModelServer:
     async def start(self) -> None:
         """Bind, serve, join; returns when requests are answered. Raises SaxError meant for a person."""
         config = self._config
-        self.port = self._grpc.bind(f"{config.listen_address}:{config.port}")
-        await self._start_status()
         if self._store is not None:
             self._joiner = Joiner(self._store, CellName(config.sax_cell), self._clock, self._call_join)
             await self._joiner.check_cell()
+        self.port = self._grpc.bind(f"{config.listen_address}:{config.port}")
+        await self._start_status()
         self._device.start()
         await self._grpc.start()
         self._spawn(self._runner.sweep(), "stalled readers")

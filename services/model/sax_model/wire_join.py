@@ -56,7 +56,7 @@ async def call_join(admin: str, request: admin_pb2.JoinRequest) -> int:
     async with open_channel(admin, keepalive=False) as channel:
         stub = admin_pb2_grpc.AdminStub(channel)  # type: ignore[no-untyped-call] # generated.
         try:
-            response = await stub.Join(request, timeout=JOIN_TIMEOUT_S, wait_for_ready=True)
+            response = await stub.Join(request, timeout=JOIN_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             raise error_of(error) from error
     return int(response.term)

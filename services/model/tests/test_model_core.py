@@ -199,10 +199,12 @@ def test_failed_joins_are_repeated_with_growing_pauses():
 
 
 def test_nobody_to_join_without_a_location():
-    """A cell without an admin is looked at every second until there is one."""
+    """A cell without an admin that answers is looked at twice a second until there is one."""
     assert next_join_ms(JoinState(), 0) is None
-    assert next_look_ms(JoinState(), 10) == 1_010
-    assert next_look_ms(JoinState().located("a").joined(0, "a", is_original=False), 10) == 5_010
+    assert next_look_ms(JoinState(), 10) == 510
+    joined = JoinState().located("a").joined(0, "a", is_original=False)
+    assert next_look_ms(joined, 10) == 5_010
+    assert next_look_ms(joined.failed(9), 10) == 510
 
 
 def test_chip_and_topology_names_become_enum_names():

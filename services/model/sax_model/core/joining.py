@@ -18,8 +18,8 @@ UNPOLLED_ORIGINAL_MS = 30_000
 REPEAT_ORIGINAL_MS = 15 * 60_000
 RETRY_FIRST_MS = 1_000
 RETRY_MAX_MS = 5_000
-LOCATION_POLL_MS = 5_000  # As the original; a cell that has never been joined is looked at every second.
-LOCATION_POLL_UNJOINED_MS = 1_000
+LOCATION_POLL_MS = 5_000  # As the original.
+LOCATION_POLL_UNJOINED_MS = 500  # While there is no admin that answers.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,8 @@ def next_join_ms(state: JoinState, now_ms: int) -> int | None:
 
 def next_look_ms(state: JoinState, last_look_ms: int) -> int:
     """Return when to read the location file again."""
-    pause_ms = LOCATION_POLL_MS if state.joined_location is not None else LOCATION_POLL_UNJOINED_MS
+    is_settled = state.joined_location is not None and not state.failures
+    pause_ms = LOCATION_POLL_MS if is_settled else LOCATION_POLL_UNJOINED_MS
     return last_look_ms + pause_ms
 
 
