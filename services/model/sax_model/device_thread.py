@@ -144,6 +144,8 @@ class DeviceThread:
         emissions = engine.step(now_ms)
         step_ms = self._clock.monotonic_ms() - now_ms
         self._outbox.append(Stepped(entry.lane, emissions, engine.snapshot(), step_ms))
+        if not engine.has_work:
+            engine.check_integrity()  # Cheap when idle, and the only way to notice a leak early.
 
     def _guarded(self, entry: AddLane, work: Callable[[Engine], object]) -> None:
         """Do something with a lane's engine; whatever it raises fails this lane and nothing else."""

@@ -15,7 +15,7 @@ from sax_common.clock import SystemClock
 from sax_common.config import load
 from sax_common.roots import find_sax_root
 from sax_common.store.open import open_store
-from sax_runtime import process
+from sax_runtime import logs, process
 from sax_runtime.logs import get_logger, setup_logs
 from sax_runtime.telemetry import setup_telemetry
 from sax_zoo import registry
@@ -46,10 +46,13 @@ def main() -> int:
         SERVICE, verbosity=config.v, to_stderr=config.is_logging_to_stderr, log_dir=config.log_dir or None
     )
     telemetry = setup_telemetry(SERVICE, version("sax-model"))
-    try:
-        return process.run(lambda stop: _serve(config, stop))
-    finally:
-        telemetry.shutdown()
+    code = process.run(lambda stop: _serve(config, stop))
+    telemetry.shutdown()
+    if code:
+        # A device that hangs or is broken would also hang or crash the interpreter's own clean-up.
+        logs.flush()
+        os._exit(code)
+    return code
 
 
 async def _serve(config: ModelServerConfig, stop: process.Stop) -> int:

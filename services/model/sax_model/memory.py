@@ -1,7 +1,7 @@
 """How much memory the device of this server has, and how much is used: two numbers for GetStatus.
 
 On an accelerator the runtime's own figures, on CPU what the process may use (the control group's limit,
-else the machine's memory) and what it holds. JAX is asked only if somebody has imported it already.
+else the machine's memory) and what it holds.
 """
 
 import resource
@@ -13,9 +13,12 @@ MEMINFO = Path("/proc/meminfo")
 STATM = Path("/proc/self/statm")
 
 
-def device_memory() -> tuple[int, int]:
-    """Return (total bytes, used bytes); 0 where the system does not say."""
-    stats = _accelerator_stats()
+def device_memory(*, is_device_in_use: bool) -> tuple[int, int]:
+    """Return (total bytes, used bytes); 0 where the system does not say.
+
+    An accelerator that nobody uses yet is not asked: that would start its runtime, which takes seconds.
+    """
+    stats = _accelerator_stats() if is_device_in_use else []
     if stats:
         return sum(total for total, _ in stats), sum(used for _, used in stats)
     return _process_limit(), _resident()

@@ -23,7 +23,7 @@ from sax_common.clock import Clock
 from sax_common.errors import Unavailable
 from sax_common.names import CellName
 from sax_common.store.port import ObjectStore
-from sax_runtime.addresses import join_host_port, my_address
+from sax_runtime.addresses import is_loopback, join_host_port, my_address
 from sax_runtime.grpc_server import GrpcServer
 from sax_runtime.health import Health
 from sax_runtime.logs import get_logger
@@ -94,6 +94,7 @@ class ModelServer:
         self._grpc = GrpcServer(health=self.health)
         self._register()
         self.port = 0
+        self._address = ""
         self.status_port = 0
         self._status: StatusServer | None = None
 
@@ -104,6 +105,9 @@ class ModelServer:
             self._joiner = Joiner(self._store, CellName(config.sax_cell), self._clock, self._call_join)
             await self._joiner.check_cell()
         self.port = self._grpc.bind(f"{config.listen_address}:{config.port}")
+        # Told once: it may ask the resolver. Nobody else can reach a server that listens on loopback only.
+        local = is_loopback(config.listen_address)
+        self._address = join_host_port(config.listen_address, self.port) if local else my_address(self.port)
         await self._start_status()
         self._device.start()
         await self._grpc.start()
@@ -169,7 +173,7 @@ class ModelServer:
 
     async def _call_join(self, admin: str) -> int:
         request = wire_join.join_request(
-            address=my_address(self.port),
+            address=self._address,
             chip=self._config.platform_chip,
             topology=self._config.platform_topology,
             servable_paths=self._servable_paths,

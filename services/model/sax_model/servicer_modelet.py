@@ -61,19 +61,21 @@ class ModeletServicer(modelet_pb2_grpc.ModeletServicer):
         """Say how everything stands, whatever the term: a stale leader learns the higher one from it."""
         self.fence = self.fence.seen(request.term)
         self._on_polled()
+        reports = self._table.reports()
         models = [
             wire_modelet.model_status(
                 report,
                 with_failure=request.include_failure_reasons,
                 with_stats=request.include_method_stats,
             )
-            for report in self._table.reports()
+            for report in reports
         ]
+        is_device_in_use = any(report.snapshot is not None for report in reports)
         return wire_modelet.status_response(
             models,
             incarnation=self.fence.incarnation,
             highest_term=self.fence.highest_term,
-            memory=device_memory(),
+            memory=device_memory(is_device_in_use=is_device_in_use),
             is_draining=self.is_draining,
         )
 

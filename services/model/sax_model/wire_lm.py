@@ -85,7 +85,7 @@ class StreamWriter:
         is_worth_sending = used is not None
         for index, chunk in enumerate(chunks):
             self._scores[index] += chunk.score
-            if chunk.text or chunk.tokens:
+            if chunk.text or chunk.tokens or chunk.finish is not None:
                 is_worth_sending = True
         if not is_worth_sending:
             return None

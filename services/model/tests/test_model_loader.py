@@ -16,7 +16,7 @@ async def test_a_load_that_shows_no_progress_is_given_up_and_its_model_dropped()
     """Storage that hangs blocks neither the line nor the server; a late result is closed."""
     clock, gate, made = SystemClock(), threading.Event(), []
 
-    def hang(spec, *, report, is_cancelled):
+    def hang(_spec, *, report, is_cancelled):
         report(LoadProgress(phase=Phase.READING, done_bytes=0, total_bytes=1))
         gate.wait()
         made.append(ToyLoader()(SPEC, report=report, is_cancelled=is_cancelled))
@@ -24,7 +24,7 @@ async def test_a_load_that_shows_no_progress_is_given_up_and_its_model_dropped()
 
     loader = Loader(hang, clock, stall_ms=100)
     job = LoadJob(clock)
-    with pytest.raises(Unavailable, match="no progress .* while reading"):
+    with pytest.raises(Unavailable, match=r"no progress .* while reading"):
         await loader.run(SPEC, job)
     assert job.is_cancelled()
     gate.set()
