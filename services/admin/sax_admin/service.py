@@ -158,7 +158,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         if name not in machine.journal.state.models:
             return WatchAnswer(0, has_full_set=True)
         log = machine.fleet.routes.logs.get(name)
-        if log is None or machine.fleet.is_observing(self._controller.now_ms):
+        if log is None or machine.fleet.is_silent:
             return None
         if request.admin_server_id and request.admin_server_id != self._id_of(name):
             # What this client knows comes from another leader: it gets everything, once (DESIGN D16).

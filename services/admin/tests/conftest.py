@@ -49,10 +49,10 @@ class Cell:
         response = await self.stub.List(admin_pb2.ListRequest(model_id=f"/sax/test/{name}"), timeout=10)
         return response.published_models[0]
 
-    async def ready(self, name: str = "m", replicas: int = 1, timeout: float = 10) -> None:
+    async def ready(self, name: str = "m", replicas: int = 1, timeout_s: float = 10) -> None:
         """Wait until `replicas` are ready."""
         request = admin_pb2.WaitForReadyRequest(model_id=f"/sax/test/{name}", num_replicas=replicas)
-        await self.stub.WaitForReady(request, timeout=timeout)
+        await self.stub.WaitForReady(request, timeout=timeout_s)
 
 
 @asynccontextmanager
@@ -80,6 +80,19 @@ async def eventually(condition: Callable[[], bool], timeout_s: float = 15.0) -> 
     while not condition():
         assert time.monotonic() < deadline, "it did not become true in time"
         await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def open_cell(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Return the context manager that runs an admin on a directory, for tests that need more than one."""
+    monkeypatch.setenv("SAX_DEBUG_IPADDR", "1")
+    return running_cell
+
+
+@pytest.fixture(name="eventually")
+def eventually_fixture() -> Callable[..., Any]:
+    """Return the coroutine that waits until a condition holds."""
+    return eventually
 
 
 @pytest.fixture

@@ -41,7 +41,11 @@ _HOLDS = {
 
 
 class FleetState:
-    """Servers by address, the current placement and the routes. Owned by the machine."""
+    """Servers by address, the current placement and the routes. Owned by the machine.
+
+    `is_silent` is true until the first reconcile of the term after the observation window: until then the
+    routes say nothing about the world and watchers are told nothing (DESIGN D16).
+    """
 
     def __init__(self) -> None:
         """Start with no servers."""
@@ -52,7 +56,7 @@ class FleetState:
         self._joins: dict[ServerAddress, list[tuple[Token, int]]] = {}
         self._budget = UnloadBudget()
         self._window_ends_ms: int | None = None
-        self._was_observing = True
+        self.is_silent = True
 
     # ---- What happens to servers ----
 
@@ -82,9 +86,10 @@ class FleetState:
             view.in_flight.clear()
             view.orders_changed += 1
         self._window_ends_ms = now_ms + WINDOW_MS if self.servers else now_ms
+        self.is_silent = True
 
-    def is_observing(self, now_ms: int) -> bool:
-        """Tell whether the observation window is open: no order is sent and no route is told."""
+    def _is_observing(self, now_ms: int) -> bool:
+        """Tell whether the observation window is open: no order is sent."""
         if self._window_ends_ms is None:
             return True
         if now_ms >= self._window_ends_ms:
@@ -218,8 +223,7 @@ class FleetState:
         """Place what is wanted, order the difference, and tell clients what is ready."""
         gone = self.routes.follow(models)
         effects: list[Effect] = [Wake(gone)] if gone else []
-        if self.is_observing(now_ms):
-            self._was_observing = True
+        if self._is_observing(now_ms):
             return effects
         states = {address: view.liveness(now_ms) for address, view in self.servers.items()}
         is_frozen = self._freeze(states)
@@ -238,9 +242,9 @@ class FleetState:
             self.are_hints_dirty |= view.is_original
             effects += [Note(_order_text(order)), Send(order)]
         changed = self.routes.replace(ready_addresses(models, self.servers.values(), self.placement, now_ms))
-        if self._was_observing:
+        if self.is_silent:
             # Whoever waited for the window to end gets a full set now, even an empty one (DESIGN D16).
-            self._was_observing, changed = False, frozenset(models)
+            self.is_silent, changed = False, frozenset(models)
         if changed:
             # Addresses go before the orders that make them wrong are sent.
             effects.insert(0, Wake(changed))

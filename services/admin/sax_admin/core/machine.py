@@ -195,7 +195,8 @@ class Machine:
         old_term = self.term
         answers, notes = self.journal.adopt(crc)
         effects: list[Effect] = [*answers, *notes]
-        self._is_dirty = True
+        # Somebody waits for what was just written: no rate limit (one reconcile per record is limit enough).
+        self._is_dirty, self._reconciled_ms = True, now_ms - RECONCILE_EVERY_MS
         self._unpublished = {
             operation.model
             for operation in self.journal.state.operations.values()

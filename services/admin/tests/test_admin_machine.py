@@ -1,0 +1,250 @@
+"""The machine, driven by hand: claims, read-backs, group commit, terms."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from sax_admin.core.cell import ModelSpec, Record, ServerHint, ServerOffer
+from sax_admin.core.commands import ModelDraft, Mutation, Publish, Rules, Unpublish
+from sax_admin.core.election import Candidate
+from sax_admin.core.events import (
+    Answer,
+    CreateSlot,
+    Join,
+    Lead,
+    Mutate,
+    Poll,
+    PollAnswered,
+    ReadSlot,
+    Send,
+    SlotRead,
+    SlotRefused,
+    SlotUnknown,
+    SlotWritten,
+    StateFound,
+    StepDown,
+    Tick,
+)
+from sax_admin.core.machine import Machine, Phase
+from sax_admin.core.servers import Report, SeenModel, Status
+from sax_common import errors
+from sax_common.names import parse_cell
+
+CANDIDATE = Candidate(address="10.0.0.1:1", cell_uid="uid", run_id="run")
+OFFER = ServerOffer(chip_type=12, chip_topology=22, model_paths=("test.Model",))
+
+
+def of(kind, effects):
+    return [effect for effect in effects if isinstance(effect, kind)]
+
+
+def publish(name="m", operation_id=""):
+    draft = ModelDraft(model_id=f"/sax/test/{name}", model_path="test.Model", checkpoint_path="None", replicas=1)
+    return Mutation(command=Publish(draft), fresh=name.encode() * 16, operation_id=operation_id)
+
+
+def machine():
+    return Machine(CANDIDATE, Rules(parse_cell("/sax/test")))
+
+
+def leading(record=None, crc=0):
+    one = machine()
+    (create,) = one.on(StateFound(record, crc, (), 7), 0)
+    one.on(SlotWritten(create.record.sequence, 11), 0)
+    assert one.phase == Phase.LEADING
+    return one
+
+
+def join(one, address="s1", now_ms=0):
+    event = Join(
+        token=99,
+        address=address,
+        data_address=address,
+        debug_address="",
+        offer=OFFER,
+        incarnation="run",
+        highest_term=0,
+    )
+    effects = one.on(event, now_ms)
+    (poll,) = of(Poll, effects)
+    return one.on(PollAnswered(address, poll.term, poll.orders_changed, Report(models={}, incarnation="run")), now_ms)
+
+
+def test_an_empty_cell_is_claimed_with_record_and_term_one():
+    """The first admin of a cell writes record 1 under term 1 and leads once that is durable."""
+    one = machine()
+    (create,) = one.on(StateFound(None, 0, (), 7), 0)
+    assert (create.record.sequence, create.record.term, one.phase) == (1, 1, Phase.CLAIMING)
+    assert of(Lead, one.on(SlotWritten(1, 11), 0)) == [Lead(1)]
+
+
+def test_a_claim_repeats_the_newest_state_under_the_next_term():
+    """Taking over changes nothing but the number, the term and the leader."""
+    first = leading()
+    (create,) = of(CreateSlot, first.on(Mutate(1, publish()), 0))
+    first.on(SlotWritten(2, 12), 0)
+    (claim,) = machine().on(StateFound(create.record, 12, (), 9), 0)
+    assert claim.record.models == create.record.models
+    assert (claim.record.sequence, claim.record.term, claim.record.previous_crc) == (3, 2, 12)
+
+
+def test_models_of_an_original_are_imported_once():
+    """Without any record the models of an original's state file become the first one."""
+    spec = ModelSpec(name="/sax/test/old", model_path="p", checkpoint_path="None", replicas=1, uuid=b"x")
+    (create,) = machine().on(StateFound(None, 0, (spec,), 7), 0)
+    assert create.record.models == (replace(spec, generation=1),)
+    assert create.record.operations[-1].kind == "import"
+
+
+@pytest.mark.parametrize("change", [{"cell_uid": "other"}, {"min_reader_version": 99}])
+def test_a_record_of_another_cell_or_a_newer_program_is_not_led_from(change):
+    """Such a record is refused before anything is written."""
+    record = Record(**{"sequence": 4, "term": 2, "cell_uid": "uid", "leader_address": "x", **change})
+    with pytest.raises(errors.FailedPrecondition):
+        machine().on(StateFound(record, 0, (), 7), 0)
+
+
+def test_a_publish_is_answered_only_after_its_record_is_durable():
+    """No answer leaves before the write is known to have succeeded."""
+    one = leading()
+    effects = one.on(Mutate(1, publish()), 0)
+    assert of(Answer, effects) == []
+    assert of(Answer, one.on(SlotWritten(2, 12), 0)) == [Answer(1, 2)]
+    assert one.journal.state.models.keys() == {"/sax/test/m"}
+
+
+def test_a_burst_shares_the_second_record():
+    """While one record is written the next mutations gather into one more."""
+    one = leading()
+    (first,) = of(CreateSlot, one.on(Mutate(1, publish("a")), 0))
+    for token, name in ((2, "b"), (3, "c"), (4, "b")):
+        assert one.on(Mutate(token, publish(name)), 0) == []
+    (second,) = of(CreateSlot, one.on(SlotWritten(first.record.sequence, 12), 0))
+    assert [spec.name for spec in second.record.models] == ["/sax/test/a", "/sax/test/b", "/sax/test/c"]
+    answers = {answer.token: answer.result for answer in of(Answer, one.on(SlotWritten(3, 13), 0))}
+    assert (answers[2], answers[3]) == (3, 3)
+    assert isinstance(answers[4], errors.AlreadyExists)
+
+
+def test_a_refusal_that_needs_no_record_is_answered_at_once():
+    """A mutation that changes nothing costs no write."""
+    one = leading()
+    effects = one.on(Mutate(1, Mutation(command=Unpublish("/sax/test/x"), fresh=b"")), 0)
+    assert of(CreateSlot, effects) == []
+    assert isinstance(of(Answer, effects)[0].result, errors.NotFound)
+
+
+def test_an_unknown_outcome_is_read_back_and_found_to_be_ours():
+    """A write that timed out but happened counts as written, with one answer."""
+    one = leading()
+    (create,) = of(CreateSlot, one.on(Mutate(1, publish()), 0))
+    assert of(ReadSlot, one.on(SlotUnknown(2, "timeout"), 0)) == [ReadSlot(2)]
+    assert of(Answer, one.on(SlotRead(2, create.record, 12), 0)) == [Answer(1, 2)]
+
+
+def test_an_unknown_outcome_that_left_nothing_is_written_again():
+    """The very same record is tried again under the same number, so a late first write does no harm."""
+    one = leading()
+    (create,) = of(CreateSlot, one.on(Mutate(1, publish()), 0))
+    one.on(SlotUnknown(2, "timeout"), 0)
+    (again,) = of(CreateSlot, one.on(SlotRead(2, None, 0), 0))
+    assert again.record == create.record
+
+
+def test_a_taken_number_that_is_not_ours_means_step_down():
+    """Whoever finds a foreign record under its number stops leading and refuses what was not acknowledged."""
+    one = leading()
+    (create,) = of(CreateSlot, one.on(Mutate(1, publish()), 0))
+    one.on(SlotRefused(2, is_taken=True, error=errors.Aborted("taken")), 0)
+    foreign = replace(create.record, term=5, leader_address="10.0.0.9:1", models=())
+    effects = one.on(SlotRead(2, foreign, 3), 0)
+    assert of(StepDown, effects) == [StepDown("10.0.0.9:1", 5)]
+    assert isinstance(of(Answer, effects)[0].result, errors.Unavailable)
+    (late,) = one.on(Mutate(2, publish("b")), 0)
+    assert "10.0.0.9:1" in late.result.message
+
+
+def test_a_claim_beaten_by_an_older_leaders_last_write_goes_on_top_of_it():
+    """The last word of an old leader is kept and claimed over."""
+    one = machine()
+    (create,) = one.on(StateFound(Record(sequence=3, term=2, cell_uid="uid", leader_address="x"), 1, (), 7), 0)
+    one.on(SlotRefused(4, is_taken=True, error=errors.Aborted("taken")), 0)
+    (again,) = one.on(SlotRead(4, replace(create.record, term=2, leader_address="x"), 5), 0)
+    assert (again.record.sequence, again.record.term) == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"),
+    [
+        (errors.Unavailable("bucket down"), errors.Unavailable),
+        (errors.ResourceExhausted("disk full"), errors.ResourceExhausted),
+    ],
+)
+def test_a_write_that_surely_did_not_happen_fails_its_callers_and_nothing_else(cause, kind):
+    """The state is the old one, and the next mutation takes the same number."""
+    one = leading()
+    one.on(Mutate(1, publish()), 0)
+    (answer,) = of(Answer, one.on(SlotRefused(2, is_taken=False, error=cause), 0))
+    assert isinstance(answer.result, kind)
+    assert one.journal.state.models == {}
+    assert of(CreateSlot, one.on(Mutate(2, publish()), 0))[0].record.sequence == 2
+
+
+def test_a_publish_is_ordered_as_soon_as_it_is_durable():
+    """The Load leaves in the same step as the acknowledgement, not at the next tick."""
+    one = leading()
+    join(one, now_ms=100)
+    one.on(Mutate(1, publish()), 200)
+    effects = one.on(SlotWritten(2, 12), 200)
+    (send,) = of(Send, effects)
+    assert (send.order.kind.value, send.order.server, send.order.term) == ("load", "s1", 1)
+
+
+def test_no_order_is_sent_before_the_hinted_servers_have_answered():
+    """A new leader watches the servers of the old one for at most ten seconds before it orders anything."""
+    hint = ServerHint(address="s1", data_address="s1", offer=OFFER)
+    record = Record(sequence=3, term=2, cell_uid="uid", leader_address="x", servers=(hint,))
+    one = leading(record)
+    join(one, "s2", now_ms=6_000)
+    one.on(SlotWritten(5, 12), 6_000)  # The hint of s2.
+    one.on(Mutate(1, publish()), 7_000)
+    assert of(Send, one.on(SlotWritten(6, 13), 7_000)) == []
+    assert of(Send, one.on(Tick(0), 9_999)) == []
+    assert [send.order.server for send in of(Send, one.on(Tick(0), 10_500))] == ["s2"]
+
+
+def test_what_a_hinted_server_still_has_is_not_loaded_again():
+    """After a change of leader a loaded replica is routed to and reloaded by nobody."""
+    first = leading()
+    (create,) = of(CreateSlot, first.on(Mutate(1, publish()), 0))
+    hint = ServerHint(address="s1", data_address="d1", offer=OFFER)
+    one = leading(replace(create.record, servers=(hint,)))
+    loaded = Report(models={"/sax/test/m": SeenModel(status=Status.LOADED)}, incarnation="run")
+    effects = one.on(PollAnswered("s1", one.term, one.fleet.servers["s1"].orders_changed, loaded), 100)
+    assert [send.order.kind.value for send in of(Send, effects)] == ["update_acls"]
+    assert one.fleet.routes.ready("/sax/test/m") == 1
+
+
+def test_a_server_that_has_seen_a_higher_term_makes_us_claim_above_it():
+    """When the state was lost but servers live on, the next record carries a term they obey."""
+    one = leading()
+    join(one)
+    view = one.fleet.servers["s1"]
+    report = Report(models={}, incarnation="run", highest_term=41)
+    (create,) = of(CreateSlot, one.on(PollAnswered("s1", 1, view.orders_changed, report), 50))
+    assert create.record.term == 42
+    assert Lead(42) in one.on(SlotWritten(create.record.sequence, 5), 60)
+
+
+def test_a_join_is_answered_after_the_first_poll_or_refused_after_ten_seconds():
+    """A server that cannot be polled does not get in."""
+    one = leading()
+    assert Answer(99, 1) in join(one)
+    event = Join(
+        token=5, address="dead", data_address="d", debug_address="", offer=OFFER, incarnation="", highest_term=0
+    )
+    one.on(event, 1_000)
+    late = of(Answer, one.on(Tick(0), 11_000))
+    assert isinstance(late[0].result, errors.DeadlineExceeded)
+    assert "dead" not in one.fleet.servers
