@@ -18,7 +18,7 @@ from sax_common.errors import InvalidArgument
 from sax_http.strict_json import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from pydantic_core import ErrorDetails
 
@@ -45,6 +45,16 @@ def legal(field: str, check: Callable[[str], str], value: str) -> str:
         raise InvalidField(field, error.message) from None
 
 
+# Pydantic speaks of Python; a client wrote JSON.
+_WORDS = {
+    "a valid string": "a string",
+    "a valid list": "an array",
+    "a valid number": "a number",
+    "a valid integer": "a whole number",
+    "a valid boolean": "true or false",
+    "a valid dictionary": "an object",
+}
+
 AnyBody = TypeVar("AnyBody", bound=Body)
 
 
@@ -53,21 +63,39 @@ def read_body(kind: type[AnyBody], values: Mapping[str, object]) -> AnyBody:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        detail = error.errors(include_url=False, include_input=False)[0]
-        raise InvalidField(_path(detail), _problem(kind, detail)) from None
+        details = _first_place(error.errors(include_url=False, include_input=False))
+        raise InvalidField(_path(details[0]), _problem(kind, details)) from None
+
+
+def _first_place(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Keep what is said about the first wrong place.
+
+    A value that fits no member of a union is reported once per member. A report from inside a member (an
+    element of a list, say) knows more than "this is no text", so it is kept alone.
+    """
+    first = details[0]["loc"]
+    branch = next((at for at, part in enumerate(first) if _is_type_name(part)), None)
+    if branch is None:
+        return [details[0]]
+    place = [one for one in details if one["loc"][:branch] == first[:branch]]
+    inside = [one for one in place if len(one["loc"]) > branch + 1]
+    return inside[:1] or place
 
 
 def _path(detail: ErrorDetails) -> str:
-    # Pydantic adds the names of union members and validators to the path; a client wrote none of them.
-    parts = [str(part) for part in detail["loc"] if not (isinstance(part, str) and _is_type_name(part))]
+    # Pydantic adds the names of union members to the path; a client wrote none of them.
+    parts = [str(part) for part in detail["loc"] if not _is_type_name(part)]
     return printable(".".join(parts)) or "body"
 
 
-def _is_type_name(part: str) -> bool:
-    return part in {"str", "int", "float", "bool", "none"} or "[" in part
+def _is_type_name(part: int | str) -> bool:
+    return isinstance(part, str) and (
+        part in {"str", "int", "float", "constrained-str", "constrained-int"} or "[" in part
+    )
 
 
-def _problem(kind: type[Body], detail: ErrorDetails) -> str:
+def _problem(kind: type[Body], details: Sequence[ErrorDetails]) -> str:
+    detail = details[0]
     if detail["type"] == "missing":
         return "this field is required."
     if detail["type"] == "extra_forbidden":
@@ -75,7 +103,9 @@ def _problem(kind: type[Body], detail: ErrorDetails) -> str:
         near = difflib.get_close_matches(name, list(kind.model_fields), n=1)
         hint = f" Did you mean {near[0]}?" if near and len(detail["loc"]) == 1 else ""
         return f"no such field.{hint}"
-    text = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if text == detail["msg"]:
-        return text
-    return text if detail["type"] == "value_error" else f"must be {text}."
+    if detail["type"] == "value_error":
+        return detail["msg"].removeprefix("Value error, ")
+    wanted = [one["msg"].removeprefix("Input should be ") for one in details]
+    if wanted[0] == detail["msg"]:
+        return f"{wanted[0]}."
+    return f"must be {' or '.join(_WORDS.get(words, words) for words in wanted)}."

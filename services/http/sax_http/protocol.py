@@ -74,9 +74,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what arrived; a head over a bound ends the connection with the right status."""
         self._unset_keepalive_if_required()
-        if self._is_in_head:
-            # A body that comes along is counted too, until `on_headers_complete` resets the count.
-            self._head_bytes += len(data)
+        # Body bytes are counted too; only the count since the last complete head or body is ever looked at.
+        self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
             self._check_head_size()
@@ -126,6 +125,11 @@ class BoundedProtocol(HttpToolsProtocol):
         """Hand the request to the app."""
         self._head_is_over()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Take the end of a request; what follows on this connection is the next head."""
+        self._head_bytes = 0
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer as the rest of the server does. uvicorn's own paths to here are overridden above."""

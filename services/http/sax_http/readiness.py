@@ -1,7 +1,7 @@
 """Whether requests should be sent to this server: it listens, is not stopping, and can read the root.
 
-Without the root no model can be found. An admin that is away does not make the server unready: models that were
-found before answer without it (DESIGN section 1, sentence 7). The loop here is the only one that calls
+Without the root no model can be found. An admin that is away does not make the server unready: models that
+were found before answer without it (DESIGN section 1, sentence 7). The loop here is the only one that calls
 `Health.set`; `/readyz` and `/livez` are the routes of `sax_runtime.status_server`, which every process has.
 """
 

@@ -58,7 +58,7 @@ _WITHOUT_EFFECT = frozenset(
     }
 )  # fmt: skip
 
-Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
 Text = Annotated[str, Field(max_length=1 << 20)]
 
 

@@ -33,7 +33,7 @@ DEFAULT_EXTRA_INPUTS: Mapping[str, float] = {
 MAX_REPLICAS = 1_000_000
 MAX_QUERY_BYTES = 1 << 20
 
-ExtraInput = Annotated[float, Field(strict=False, allow_inf_nan=False)] | list[float] | str
+ExtraInput = Annotated[float, Field(allow_inf_nan=False)] | list[float] | str
 
 
 class ModelBody(Body):
