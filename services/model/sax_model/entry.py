@@ -56,6 +56,7 @@ class Entry:
         self.job = job
         self.state: State | None = lifecycle.after(None, Event.LOAD)
         self.failure = ""
+        self.is_being_replaced = False
         self.lane = LaneId("")
         self.model: HostedModel | None = None
         self.task: asyncio.Task[None] | None = None

@@ -37,8 +37,12 @@ from sax_model.core.lifecycle import Event, State
 from sax_model.dispatch import Dispatcher
 from sax_model.engine_metrics import EngineMetrics
 from sax_model.entry import Entry, ModelReport, count_rejection
+from sax_model.hosted_model import HostedModel
 from sax_model.loader import Loader, LoadJob, LoadSpec
 from sax_model.mailbox import AddLane, LaneId, Stepped
+from sax_model.memory import device_memory
+
+BESIDE_HEADROOM = 1.5  # Loading holds a tensor or two twice, and serving goes on meanwhile.
 
 _log = get_logger(__name__)
 
@@ -66,6 +70,7 @@ class ModelTable:
         self._lanes: dict[LaneId, Entry] = {}
         self._engine_metrics: dict[LaneId, EngineMetrics] = {}
         self._lane_numbers = itertools.count(1)
+        self._replacements: set[asyncio.Task[None]] = set()
         self.server = ServerView()
         self.static_keys: frozenset[str] = frozenset()
 
@@ -92,11 +97,13 @@ class ModelTable:
     async def update(
         self, key: str, *, acls: Mapping[str, str] | None, checkpoint_path: str, digest: bytes
     ) -> None:
-        """Replace the ACLs (None keeps them); another checkpoint than the loaded one is an unload and a load.
+        """Replace the ACLs (None keeps them), and the checkpoint if it is another one than the loaded one.
 
-        An original admin sends the checkpoint path with every update, so the same path again is no reason to
-        reload (the original's weakness W1). Raises NotFound, and FailedPrecondition when `digest` says that
-        something else than the checkpoint has changed, which only a Load can do.
+        Another checkpoint is loaded beside the old one where memory allows, so that a broken one changes
+        nothing and nobody waits; otherwise it is an unload and a load. An original admin sends the checkpoint
+        path with every update, so the same path again is no reason to reload (the original's weakness W1).
+        Raises NotFound, and FailedPrecondition when `digest` says that something else than the checkpoint has
+        changed, which only a Load can do.
         """
         if not key:
             raise InvalidArgument("UpdateLoaded needs a model_key")
@@ -105,8 +112,8 @@ class ModelTable:
             raise NotFound(f"{key} is not loaded here")
         spec = replace(entry.spec, acls=entry.spec.acls if acls is None else dict(acls))
         if checkpoint_path and checkpoint_path != entry.spec.checkpoint_path:
-            await self.unload(key)
-            await self.load(replace(spec, checkpoint_path=checkpoint_path, digest=digest))
+            spec = replace(spec, checkpoint_path=checkpoint_path, digest=digest)
+            await self._change_checkpoint(entry, spec)
         elif digest and digest != entry.spec.digest:
             raise FailedPrecondition(f"more than the ACLs of {key} has changed; unload it and load it again")
         else:
@@ -166,9 +173,11 @@ class ModelTable:
     def stepped(self, news: Stepped) -> None:
         """Take note of a finished step."""
         entry = self._lanes.get(news.lane)
+        counters = self._engine_metrics.get(news.lane)
         if entry is not None:
             entry.stepped(news)
-            self._engine_metrics[news.lane].stepped(news)
+        if counters is not None:
+            counters.stepped(news)
 
     def lane_failed(self, lane: LaneId, error: Exception) -> None:
         """An engine raised: its model is FAILED; the others go on."""
@@ -182,6 +191,28 @@ class ModelTable:
         """Return where requests of this lane are counted; None once it is gone."""
         return self._engine_metrics.get(lane)
 
+    async def _change_checkpoint(self, entry: Entry, spec: LoadSpec) -> None:
+        if entry.is_being_replaced:
+            raise Unavailable(f"another checkpoint of {spec.key} is being loaded; try again")
+        if not self._fits_beside(entry):
+            await self.unload(spec.key)
+            await self.load(spec)
+            return
+        self._loader.check_room()
+        entry.is_being_replaced = True
+        task = asyncio.create_task(self._replace(entry, spec), name=f"replace {spec.key}")
+        task.add_done_callback(_retrieve)
+        task.add_done_callback(lambda _: setattr(entry, "is_being_replaced", False))
+        self._replacements.add(task)
+        task.add_done_callback(self._replacements.discard)
+        await asyncio.shield(task)
+
+    def _fits_beside(self, entry: Entry) -> bool:
+        """Whether a second model of this size fits; a checkpoint of one class is as large as another."""
+        total, used = device_memory(is_device_in_use=True)
+        needed = entry.model.memory_bytes if entry.model is not None else 0
+        return total - used > needed * BESIDE_HEADROOM
+
     def _begin(self, spec: LoadSpec) -> Entry:
         entry = Entry(spec, LoadJob(self._clock))
         self._entries[spec.key] = entry
@@ -192,31 +223,57 @@ class ModelTable:
         return entry
 
     async def _load(self, entry: Entry) -> None:
-        started_ms = self._clock.monotonic_ms()
-        key = entry.spec.key
+        try:
+            model = await self._make(entry)
+        except SaxError as failure:
+            if entry.state is State.LOADING:
+                entry.fail(Event.LOAD_FAILED, failure.message)
+                self._publish_state(entry)
+            raise
+        if entry.state is not State.LOADING:  # Unloaded meanwhile: the load came to an end all the same.
+            model.close()
+            return
+        self._install(entry, model)
+
+    async def _replace(self, entry: Entry, spec: LoadSpec) -> None:
+        """Load `spec` beside the loaded entry, then let it take over; a load that fails changes nothing."""
+        fresh = Entry(spec, LoadJob(self._clock))
+        model = await self._make(fresh)
+        if entry.state is not State.LOADED:
+            model.close()
+            raise Unavailable(f"{spec.key} was unloaded or failed while another checkpoint was being loaded")
+        self._forget_metrics(entry.lane)  # Their gauges carry the same labels as the new ones.
+        self._entries[spec.key] = fresh
+        self._install(fresh, model)
+        entry.apply(Event.UNLOAD)
+        await self._drain(entry)
+        entry.apply(Event.UNLOAD_DONE)
+
+    async def _make(self, entry: Entry) -> HostedModel:
+        """Run the load of an entry; raises SaxError, whatever went wrong."""
+        started_ms, key = self._clock.monotonic_ms(), entry.spec.key
         try:
             model = await self._loader.run(entry.spec, entry.job)
         except Exception as error:
             failure = _load_error(error)
             metrics.LOADS.labels(outcome=kind(failure).name).inc()
-            if entry.state is State.LOADING:
-                entry.fail(Event.LOAD_FAILED, failure.message)
-                self._publish_state(entry)
             _log.error(f"Failed to load {key}", reason=failure.message, exc_info=_traceback(error))
             raise failure from error
-        if entry.state is not State.LOADING:  # Unloaded meanwhile: the load came to an end all the same.
-            model.close()
-            return
+        seconds = (self._clock.monotonic_ms() - started_ms) / 1000
+        metrics.LOADS.labels(outcome="OK").inc()
+        metrics.LOAD_SECONDS.observe(seconds)
+        _log.info("loading completed.", model=key, seconds=round(seconds, 2))
+        return model
+
+    def _install(self, entry: Entry, model: HostedModel) -> None:
+        """Give the engine to the device thread; from now on requests may come."""
+        key = entry.spec.key
         lane = LaneId(f"{key}#{next(self._lane_numbers)}")
         entry.install(lane, model)
         self._lanes[lane] = entry
         self._engine_metrics[lane] = EngineMetrics(key, model)
         self._dispatcher.add_lane(AddLane(lane, model.engine, model.close))
-        seconds = (self._clock.monotonic_ms() - started_ms) / 1000
-        metrics.LOADS.labels(outcome="OK").inc()
-        metrics.LOAD_SECONDS.observe(seconds)
         self._publish_state(entry)
-        _log.info("loading completed.", model=key, seconds=round(seconds, 2))
         _log.info(f"Successfully loaded model for key: {key}")
 
     async def _unload(self, entry: Entry) -> None:
@@ -250,10 +307,13 @@ class ModelTable:
         entry.model = None
 
     def _forget_lane(self, lane: LaneId) -> Entry | None:
+        self._forget_metrics(lane)
+        return self._lanes.pop(lane, None)
+
+    def _forget_metrics(self, lane: LaneId) -> None:
         counters = self._engine_metrics.pop(lane, None)
         if counters is not None:
             counters.close()
-        return self._lanes.pop(lane, None)
 
     def _publish_state(self, entry: Entry) -> None:
         """Tell health and metrics; afterwards both know what GetStatus would say."""

@@ -122,7 +122,7 @@ class ToyLanguage:
 class ToyLoader:
     """A load function: the model path says what happens.
 
-    toy.Ok loads; toy.Slow steps in 50 ms; toy.Fails raises in step 3; toy.Hangs never returns from step 3;
+    toy.Ok loads; toy.Slow steps in 50 ms; toy.Fails raises in step 3; toy.Hangs takes 3 s per step;
     toy.Waits loads once `gate` is set; toy.Bad raises InvalidArgument; toy.Bug raises something else.
     """
 
@@ -135,7 +135,7 @@ class ToyLoader:
     ) -> ToyLanguage:
         """Load."""
         report(LoadProgress(phase=Phase.READING, done_bytes=1, total_bytes=4))
-        if spec.model_path == "toy.Bad":
+        if spec.model_path == "toy.Bad" or spec.checkpoint_path == "/broken":
             raise InvalidArgument(f"{spec.checkpoint_path}/model.safetensors is damaged")
         if spec.model_path == "toy.Bug":
             raise KeyError("layers.0")
@@ -149,7 +149,7 @@ class ToyLoader:
             fail_at_step=3 if spec.model_path == "toy.Fails" else None,
         )
         if spec.model_path in ("toy.Slow", "toy.Hangs"):
-            backend = SlowBackend(backend, 0.05 if spec.model_path == "toy.Slow" else 30.0)
+            backend = SlowBackend(backend, 0.05 if spec.model_path == "toy.Slow" else 3.0)
         model = ToyLanguage(Engine(backend))
         self.loaded.append(model)
         return model

@@ -163,6 +163,27 @@ async def test_an_update_replaces_acls_and_reloads_only_for_another_checkpoint(l
     assert (await status(loaded)).models[0].digest == b"new"
 
 
+async def test_another_checkpoint_takes_over_without_a_gap(cell):
+    """A request in flight ends on the old one, the key is never NOT_FOUND; the old engine is released."""
+    await load_model(cell, path="toy.Slow")
+    request = lm_pb2.GenerateRequest(model_key=KEY, text="ab")
+    running = asyncio.ensure_future(cell.lm.Generate(request))
+    await eventually(lambda: cell.server.table.in_flight == 1)
+    await cell.modelet.UpdateLoaded(modelet_pb2.UpdateLoadedRequest(model_key=KEY, checkpoint_path="/new"))
+    assert (await running).usage.completion_tokens == 8
+    assert (await cell.lm.Generate(request)).usage.completion_tokens == 8
+    assert [model.is_closed for model in cell.loader.loaded] == [True, False]
+
+
+async def test_a_broken_checkpoint_leaves_the_old_one_serving(loaded):
+    """The update fails with the file's name; the model answers as before."""
+    update = modelet_pb2.UpdateLoadedRequest(model_key=KEY, checkpoint_path="/broken", digest=b"x")
+    await refused(loaded.modelet.UpdateLoaded(update), "INVALID_ARGUMENT", "/broken/model.safetensors")
+    (model,) = (await status(loaded)).models
+    assert (model.model_status, model.digest) == (common_pb2.LOADED, b"")
+    await loaded.lm.Generate(lm_pb2.GenerateRequest(model_key=KEY, text="ab"))
+
+
 async def test_update_errors(loaded):
     """An empty key, a model that is not here, and a change that an update cannot make."""
     update = loaded.modelet.UpdateLoaded
