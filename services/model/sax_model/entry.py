@@ -85,6 +85,11 @@ class Entry:
         self.failure = reason
 
     @property
+    def state_name(self) -> str:
+        """The state in a word for people."""
+        return self.state.value if self.state is not None else "gone"
+
+    @property
     def in_flight(self) -> int:
         """Requests that have been admitted and are not over."""
         return sum(method.stats.pending for method in self.methods.values())

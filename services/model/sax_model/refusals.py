@@ -7,7 +7,7 @@ Vision, audio, multimodal and custom services are registered, so that a caller l
 from sax_common.errors import Internal, SaxError
 
 from sax_model.core.admission import Ask
-from sax_model.models import ModelTable
+from sax_model.table import ModelTable
 
 
 class Refuser:

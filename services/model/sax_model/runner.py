@@ -28,7 +28,7 @@ from sax_model.dispatch import Dispatcher, RequestStream
 from sax_model.entry import Entry
 from sax_model.generation import Chunk, Generation, finish_error
 from sax_model.hosted_model import HostedModel
-from sax_model.models import ModelTable
+from sax_model.table import ModelTable
 from sax_model.tokenizing import TokenizerPool
 
 WRITE_STALL_MS = 30_000  # A reader that takes nothing for so long has gone; reference/reliability.md C2.

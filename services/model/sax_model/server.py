@@ -1,7 +1,7 @@
 """The model server put together: who owns what, and the order of starting and stopping.
 
-    gRPC server ─► servicers ─► ModelTable, LanguageRunner ─► Dispatcher ⇄ DeviceThread (engines)
-                                     └► Loader (a thread per load)
+    gRPC server ─► servicers ─► ModelOrders, LanguageRunner ─► Dispatcher ⇄ DeviceThread (engines)
+                                     └► ModelTable, Loader (a thread per load)
     Joiner ─► admin                StatusServer ─► /livez /readyz /metrics
 
 All of it lives on one event loop but the device thread, loads and tokenising. `ModelServer.start` binds
@@ -38,12 +38,13 @@ from sax_model.dispatch import Dispatcher
 from sax_model.join import Joiner, run_joiner
 from sax_model.loader import Loader, LoadFunction, LoadSpec
 from sax_model.mailbox import LaneId, Stepped
-from sax_model.models import ModelTable
+from sax_model.orders import ModelOrders
 from sax_model.refusals import Refuser
 from sax_model.runner import LanguageRunner
 from sax_model.servicer_lm import LMServicer
 from sax_model.servicer_modelet import ModeletServicer
 from sax_model.servicer_others import OTHER_SERVICES, refusing_servicer
+from sax_model.table import ModelTable
 from sax_model.tokenizing import TokenizerPool
 
 WATCH_S = 1.0
@@ -81,16 +82,11 @@ class ModelServer:
         self._device = DeviceThread(asyncio.get_running_loop(), clock, self._dispatcher.deliver)
         self._dispatcher.attach(self._device)
         self._loader = Loader(load, clock, stall_ms=int(config.load_timeout_s * 1000))
-        self.table = ModelTable(
-            loader=self._loader,
-            dispatcher=self._dispatcher,
-            health=self.health,
-            clock=clock,
-            drain_ms=int(config.drain_s * 1000),
-            step_age_ms=self._device.step_age_ms,
-        )
+        self.table = ModelTable(health=self.health, clock=clock, step_age_ms=self._device.step_age_ms)
+        drain_ms = int(config.drain_s * 1000)
+        self._orders = ModelOrders(self.table, self._loader, self._dispatcher, clock, drain_ms=drain_ms)
         self._runner = LanguageRunner(self.table, self._dispatcher, self._pool, clock)
-        self._modelet = ModeletServicer(self.table, self._incarnation, self._on_polled)
+        self._modelet = ModeletServicer(self.table, self._orders, self._incarnation, self._on_polled)
         self._grpc = GrpcServer(health=self.health)
         self._register()
         self.port = 0
@@ -126,10 +122,10 @@ class ModelServer:
         """Load the models named on the command line, one after another; raises the first failure."""
         config = self._config
         if config.keep_statically_loaded_models:
-            self.table.static_keys = frozenset(config.model_keys)
+            self._orders.static_keys = frozenset(config.model_keys)
         columns = (config.models, config.model_keys, config.checkpoints, config.static_overrides())
         for path, key, checkpoint, overrides in zip(*columns, strict=True):
-            await self.table.load(
+            await self._orders.load(
                 LoadSpec(key=key, model_path=path, checkpoint_path=checkpoint, overrides=overrides)
             )
 

@@ -1,6 +1,6 @@
 """sax.Modelet: how an admin drives this server.
 
-Every order is checked against the fence first (`core.fencing`), then carried out by the model table. Load and
+Every order is checked against the fence first (`core.fencing`), then carried out by `ModelOrders`. Load and
 UpdateLoaded return when the model serves; a caller that goes away does not undo what it ordered.
 """
 
@@ -13,15 +13,19 @@ from saxml.protobuf import modelet_pb2, modelet_pb2_grpc
 from sax_model import wire_modelet
 from sax_model.core.fencing import Fence
 from sax_model.memory import device_memory
-from sax_model.models import ModelTable
+from sax_model.orders import ModelOrders
+from sax_model.table import ModelTable
 
 
 class ModeletServicer(modelet_pb2_grpc.ModeletServicer):
     """The control service; owner of the fence. Called on the event loop."""
 
-    def __init__(self, table: ModelTable, incarnation: str, on_polled: Callable[[], None]) -> None:
+    def __init__(
+        self, table: ModelTable, orders: ModelOrders, incarnation: str, on_polled: Callable[[], None]
+    ) -> None:
         """`on_polled` is told of every GetStatus."""
         self._table = table
+        self._orders = orders
         self._on_polled = on_polled
         self.fence = Fence(incarnation)
         self.is_draining = False
@@ -31,7 +35,7 @@ class ModeletServicer(modelet_pb2_grpc.ModeletServicer):
     ) -> modelet_pb2.LoadResponse:
         """Load a model; answers when it is LOADED or has FAILED."""
         self.fence = self.fence.check(request.term, request.incarnation)
-        await self._table.load(wire_modelet.load_spec(request))
+        await self._orders.load(wire_modelet.load_spec(request))
         return modelet_pb2.LoadResponse()
 
     async def UpdateLoaded(  # noqa: N802
@@ -39,7 +43,7 @@ class ModeletServicer(modelet_pb2_grpc.ModeletServicer):
     ) -> modelet_pb2.UpdateLoadedResponse:
         """Replace the ACLs, and the checkpoint if it is another one."""
         self.fence = self.fence.check(request.term, request.incarnation)
-        await self._table.update(
+        await self._orders.update(
             request.model_key,
             acls=dict(request.acls.items) if request.HasField("acls") else None,
             checkpoint_path=request.checkpoint_path,
@@ -52,7 +56,7 @@ class ModeletServicer(modelet_pb2_grpc.ModeletServicer):
     ) -> modelet_pb2.UnloadResponse:
         """Drain and drop a model."""
         self.fence = self.fence.check(request.term, request.incarnation)
-        await self._table.unload(request.model_key)
+        await self._orders.unload(request.model_key)
         return modelet_pb2.UnloadResponse()
 
     async def GetStatus(  # noqa: N802

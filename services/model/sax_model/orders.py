@@ -1,10 +1,9 @@
-"""The models of this server: one table, and the few things that may be done with it.
+"""Load, update, unload: what an admin may order, carried out on the model table.
 
 The life of a model: `load` puts an `Entry` into the table and waits for its task; the task runs the load
-function on a loader thread, then gives the engine to the device thread and turns the entry LOADED; requests
-enter through `admit`; `unload` turns it UNLOADING, so that new requests get NOT_FOUND, waits for those in
-flight (`drain_ms` at most, then they end with UNAVAILABLE) and drops the entry once the engine has been
-released.
+function on a loader thread, then gives the engine to the device thread and turns the entry LOADED;
+`unload` turns it UNLOADING, so that new requests get NOT_FOUND, waits for those in flight (`drain_ms` at
+most, then they end with UNAVAILABLE) and drops the entry once the engine has been released.
 
 A call that is cancelled (the admin went away) does not cancel the load: what is wanted is
 level-triggered, and the next poll will find the model LOADED. Which events are legal in which state is
@@ -12,9 +11,7 @@ level-triggered, and the next poll will find the model LOADED. Which events are 
 """
 
 import asyncio
-import itertools
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 
 from sax_common.clock import Clock
@@ -29,49 +26,34 @@ from sax_common.errors import (
 )
 from sax_common.names import parse_model
 from sax_runtime import metrics
-from sax_runtime.health import Health
 from sax_runtime.logs import get_logger
 
-from sax_model.core.admission import Ask, ServerView, admit
 from sax_model.core.lifecycle import Event, State
 from sax_model.dispatch import Dispatcher
-from sax_model.engine_metrics import EngineMetrics
-from sax_model.entry import Entry, ModelReport, count_rejection
+from sax_model.entry import Entry
 from sax_model.hosted_model import HostedModel
 from sax_model.loader import Loader, LoadJob, LoadSpec
-from sax_model.mailbox import AddLane, LaneId, Stepped
+from sax_model.mailbox import AddLane
 from sax_model.memory import device_memory
+from sax_model.table import ModelTable
 
 BESIDE_HEADROOM = 1.5  # Loading holds a tensor or two twice, and serving goes on meanwhile.
 
 _log = get_logger(__name__)
 
 
-class ModelTable:
-    """Every model of the process."""
+class ModelOrders:
+    """Carries out orders. `static_keys` are models that no order may unload."""
 
     def __init__(
-        self,
-        *,
-        loader: Loader,
-        dispatcher: Dispatcher,
-        health: Health,
-        clock: Clock,
-        drain_ms: int,
-        step_age_ms: Callable[[LaneId], int],
+        self, table: ModelTable, loader: Loader, dispatcher: Dispatcher, clock: Clock, *, drain_ms: int
     ) -> None:
+        self._table = table
         self._loader = loader
         self._dispatcher = dispatcher
-        self._health = health
         self._clock = clock
         self._drain_ms = drain_ms
-        self._step_age_ms = step_age_ms
-        self._entries: dict[str, Entry] = {}
-        self._lanes: dict[LaneId, Entry] = {}
-        self._engine_metrics: dict[LaneId, EngineMetrics] = {}
-        self._lane_numbers = itertools.count(1)
         self._replacements: set[asyncio.Task[None]] = set()
-        self.server = ServerView()
         self.static_keys: frozenset[str] = frozenset()
 
     async def load(self, spec: LoadSpec) -> None:
@@ -81,13 +63,13 @@ class ModelTable:
         FailedPrecondition when the key is held by another spec, and what the load raised.
         """
         parse_model(spec.key)
-        entry = self._entries.get(spec.key)
+        entry = self._table.find(spec.key)
         if entry is None or entry.state is State.FAILED:
             self._loader.check_room()
             entry = self._begin(spec)
         elif not _is_same(entry.spec, spec):
             raise FailedPrecondition(
-                f"{spec.key} is {_state_name(entry)} here with another specification; unload it first"
+                f"{spec.key} is {entry.state_name} here with another specification; unload it first"
             )
         elif entry.state is State.UNLOADING:
             raise Unavailable(f"{spec.key} is being unloaded; try again once it is gone")
@@ -107,7 +89,7 @@ class ModelTable:
         """
         if not key:
             raise InvalidArgument("UpdateLoaded needs a model_key")
-        entry = self._entries.get(key)
+        entry = self._table.find(key)
         if entry is None or entry.state is not State.LOADED:
             raise NotFound(f"{key} is not loaded here")
         spec = replace(entry.spec, acls=entry.spec.acls if acls is None else dict(acls))
@@ -125,71 +107,12 @@ class ModelTable:
             raise InvalidArgument("Unload needs a model_key")
         if key in self.static_keys:
             raise Unavailable(f"{key} was loaded statically (--keep_statically_loaded_models) and stays")
-        entry = self._entries.get(key)
+        entry = self._table.find(key)
         if entry is None:
             raise InvalidArgument(f"{key} is not here, so it cannot be unloaded")
         if entry.state is State.UNLOADING:
             raise InvalidArgument(f"{key} is already being unloaded")
         await asyncio.shield(asyncio.ensure_future(self._unload(entry)))
-
-    @contextmanager
-    def admit(self, ask: Ask, check_extra_inputs: Callable[[Entry], None]) -> Iterator[Entry]:
-        """Let a request in and count it until the block ends; raises what admission raises."""
-        entry = self._entries.get(ask.model)
-        view = entry.view() if entry is not None else None
-        try:
-            admit(
-                ask,
-                self.server,
-                view,
-                available=[key for key, each in self._entries.items() if each.state is State.LOADED],
-                check_extra_inputs=lambda: check_extra_inputs(entry) if entry is not None else None,
-            )
-        except SaxError as error:
-            count_rejection(ask.model if entry is not None else "", error)
-            raise
-        if entry is None:
-            raise Internal("admission let a request in for a model that is not here")
-        with entry.counted(ask.method, self._clock):
-            yield entry
-
-    def reports(self) -> list[ModelReport]:
-        """Return what GetStatus says about each model, sorted by key."""
-        now_ms = self._clock.monotonic_ms()
-        return [
-            entry.report(now_ms, self._step_age_ms(entry.lane)) for _, entry in sorted(self._entries.items())
-        ]
-
-    @property
-    def in_flight(self) -> int:
-        """Requests that have been admitted and are not over, over all models."""
-        return sum(entry.in_flight for entry in self._entries.values())
-
-    async def idle(self) -> None:
-        """Wait until no request is in flight."""
-        for entry in list(self._entries.values()):
-            await entry.idle()
-
-    def stepped(self, news: Stepped) -> None:
-        """Take note of a finished step."""
-        entry = self._lanes.get(news.lane)
-        counters = self._engine_metrics.get(news.lane)
-        if entry is not None:
-            entry.stepped(news)
-        if counters is not None:
-            counters.stepped(news)
-
-    def lane_failed(self, lane: LaneId, error: Exception) -> None:
-        """An engine raised: its model is FAILED; the others go on."""
-        entry = self._forget_lane(lane)
-        if entry is not None:
-            entry.fail(Event.LANE_FAILED, f"the engine failed: {type(error).__name__}: {error}")
-            entry.model = None
-            self._publish_state(entry)
-
-    def metrics_of(self, lane: LaneId) -> EngineMetrics | None:
-        """Return where requests of this lane are counted; None once it is gone."""
-        return self._engine_metrics.get(lane)
 
     async def _change_checkpoint(self, entry: Entry, spec: LoadSpec) -> None:
         if entry.is_being_replaced:
@@ -215,8 +138,7 @@ class ModelTable:
 
     def _begin(self, spec: LoadSpec) -> Entry:
         entry = Entry(spec, LoadJob(self._clock))
-        self._entries[spec.key] = entry
-        self._publish_state(entry)
+        self._table.put(entry)
         _log.info(f"Loading model {spec.key}", model_path=spec.model_path, checkpoint=spec.checkpoint_path)
         entry.task = asyncio.create_task(self._load(entry), name=f"load {spec.key}")
         entry.task.add_done_callback(_retrieve)
@@ -228,7 +150,7 @@ class ModelTable:
         except SaxError as failure:
             if entry.state is State.LOADING:
                 entry.fail(Event.LOAD_FAILED, failure.message)
-                self._publish_state(entry)
+                self._table.publish_state(entry)
             raise
         if entry.state is not State.LOADING:  # Unloaded meanwhile: the load came to an end all the same.
             model.close()
@@ -242,8 +164,6 @@ class ModelTable:
         if entry.state is not State.LOADED:
             model.close()
             raise Unavailable(f"{spec.key} was unloaded or failed while another checkpoint was being loaded")
-        self._forget_metrics(entry.lane)  # Their gauges carry the same labels as the new ones.
-        self._entries[spec.key] = fresh
         self._install(fresh, model)
         entry.apply(Event.UNLOAD)
         await self._drain(entry)
@@ -266,20 +186,14 @@ class ModelTable:
         return model
 
     def _install(self, entry: Entry, model: HostedModel) -> None:
-        """Give the engine to the device thread; from now on requests may come."""
-        key = entry.spec.key
-        lane = LaneId(f"{key}#{next(self._lane_numbers)}")
-        entry.install(lane, model)
-        self._lanes[lane] = entry
-        self._engine_metrics[lane] = EngineMetrics(key, model)
-        self._dispatcher.add_lane(AddLane(lane, model.engine, model.close))
-        self._publish_state(entry)
-        _log.info(f"Successfully loaded model for key: {key}")
+        self._table.install(entry, model)
+        self._dispatcher.add_lane(AddLane(entry.lane, model.engine, model.close))
+        _log.info(f"Successfully loaded model for key: {entry.spec.key}")
 
     async def _unload(self, entry: Entry) -> None:
         key, was = entry.spec.key, entry.state
         entry.apply(Event.UNLOAD)
-        self._publish_state(entry)
+        self._table.publish_state(entry)
         if was is State.LOADING:
             entry.job.cancel()
             if entry.task is not None:
@@ -288,9 +202,7 @@ class ModelTable:
             await self._drain(entry)
         if entry.state is not None:
             entry.apply(Event.UNLOAD_DONE)
-        if self._entries.get(key) is entry:
-            del self._entries[key]
-        self._publish_state(entry)
+        self._table.drop(entry)
         _log.info(f"Unloaded model {key}")
 
     async def _drain(self, entry: Entry) -> None:
@@ -301,40 +213,15 @@ class ModelTable:
             _log.warning(
                 "requests in flight are ended by the unload", model=entry.spec.key, count=entry.in_flight
             )
-        if self._forget_lane(entry.lane) is not None:
+        if self._table.forget_lane(entry.lane) is not None:
             gone = Unavailable(f"{entry.spec.key} was unloaded before the answer was complete")
             await self._dispatcher.remove_lane(entry.lane, gone)
         entry.model = None
-
-    def _forget_lane(self, lane: LaneId) -> Entry | None:
-        self._forget_metrics(lane)
-        return self._lanes.pop(lane, None)
-
-    def _forget_metrics(self, lane: LaneId) -> None:
-        counters = self._engine_metrics.pop(lane, None)
-        if counters is not None:
-            counters.close()
-
-    def _publish_state(self, entry: Entry) -> None:
-        """Tell health and metrics; afterwards both know what GetStatus would say."""
-        name = f"model:{entry.spec.key}"
-        if entry.state is None:
-            self._health.remove(name)
-        else:
-            reason = entry.failure or _state_name(entry)
-            self._health.set(name, entry.state is State.LOADED, reason)
-        for state in State:
-            count = sum(each.state is state for each in self._entries.values())
-            metrics.LOADED_MODELS.labels(state=state.value).set(count)
 
 
 def _is_same(held: LoadSpec, asked: LoadSpec) -> bool:
     """Whether a Load asks for what is there; to an original admin, which sends no digest, it always does."""
     return not asked.digest or not held.digest or asked.digest == held.digest
-
-
-def _state_name(entry: Entry) -> str:
-    return entry.state.value if entry.state is not None else "gone"
 
 
 def _load_error(error: Exception) -> SaxError:
