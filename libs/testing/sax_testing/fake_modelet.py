@@ -211,8 +211,8 @@ class FakeModelServer(modelet_pb2_grpc.ModeletServicer):
         self, request: modelet_pb2.GetStatusRequest, _context: Any
     ) -> modelet_pb2.GetStatusResponse:
         """Report all keys; never answers while `is_silent`."""
-        while self.is_silent:
-            await asyncio.sleep(0.05)
+        if self.is_silent:
+            await asyncio.Event().wait()  # Ends with the call's deadline, as a hung process would.
         self.polled_s = time.monotonic()
         self.highest_term = max(self.highest_term, request.term)
         response = modelet_pb2.GetStatusResponse()
@@ -252,11 +252,15 @@ class FakeModelServer(modelet_pb2_grpc.ModeletServicer):
         self.orders.append(order)
 
 
+def _read(location: Path) -> bytes:
+    return location.read_bytes() if location.exists() else b""
+
+
 async def follow(fake: FakeModelServer, location: Path) -> None:
     """Join whenever `location` (a `location.proto`) changes or nobody polls, for ever."""
     joined = b""
     while True:
-        raw = location.read_bytes() if location.exists() else b""
+        raw = await asyncio.to_thread(_read, location)
         is_unpolled = time.monotonic() - fake.polled_s > UNPOLLED_S
         if raw and (raw != joined or is_unpolled):
             try:

@@ -63,7 +63,7 @@ class Fleet:
         return report_of(await _call(stub.GetStatus, request, timeout_s))
 
     async def send(self, order: Order) -> None:
-        """Give a server an order and wait for its end. Raises SaxError with the server's words when it fails."""
+        """Give a server an order and wait for its end. Raises SaxError with the server's words."""
         stub = self._stub(order.server, keepalive=bool(order.incarnation))
         methods: dict[OrderKind, Callable[..., Awaitable[Any]]] = {
             OrderKind.LOAD: stub.Load,

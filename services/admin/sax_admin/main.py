@@ -41,7 +41,7 @@ class AdminFlags(LogFlags):
         default=None,
         ge=0,
         le=65535,
-        description="HTTP port of status pages and metrics on 127.0.0.1; unset: 8080 if it is free, else any.",
+        description="HTTP port of status pages and metrics on 127.0.0.1; unset: 8080 if free, else any.",
     )
     listen_host: str = Field(
         default="",
@@ -66,9 +66,7 @@ async def serve(flags: AdminFlags, stop: process.Stop) -> int:
     """Run the admin server until `stop`."""
     _log.info("Starting the server")
     if flags.sax_admin_exp_assigner:
-        _log.info(
-            "--sax_admin_exp_assigner: the one assigner places by memory, constraints and path; nothing to switch"
-        )
+        _log.info("--sax_admin_exp_assigner: the one assigner places by memory, constraints and path")
     server = AdminServer(settings_of(flags), on_fatal=_die)
     try:
         await server.start()

@@ -153,18 +153,19 @@ class AdminServer:
         found = await self._root.read(roots.config_name(cell))
         if found is None:
             raise FailedPrecondition(
-                f"The cell {cell} does not exist under {root}; create it with: sax-admin-config --sax_cell={cell} "
-                f"--sax_root={root} --fs_root=<directory or gs://bucket/path for the state>"
+                f"The cell {cell} does not exist under {root}; create it with: sax-admin-config "
+                f"--sax_cell={cell} --sax_root={root} --fs_root=<directory or gs://bucket/path for the state>"
             )
         config = wire_cell.decode_config(found.data)
         if not config.fs_root:
             raise FailedPrecondition(
-                f"The configuration of the cell {cell} under {root} names no fs_root; write it again with sax-admin-config"
+                f"The configuration of the cell {cell} under {root} names no fs_root; "
+                "write it again with sax-admin-config"
             )
         return config
 
     async def _with_uid(self, slots: Slots) -> CellConfig:
-        """Give the cell an identity if an original program left it without: that of its state, else a new one."""
+        """Give the cell an identity if an original left it without one: that of its state, else a new one."""
         if self._config.cell_uid:
             return self._config
         newest = (await slots.find_newest(0)).record
@@ -180,7 +181,7 @@ class AdminServer:
         return config
 
     async def _watch_config(self) -> None:
-        """Read the configuration again every 5 s; a new admin ACL counts at once, a new fs_root at the next start."""
+        """Read the configuration again every 5 s; a new admin ACL counts at once, a new fs_root next time."""
         while True:
             await self._clock.sleep_ms(CONFIG_EVERY_MS)
             try:

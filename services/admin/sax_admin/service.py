@@ -167,7 +167,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         return answer if isinstance(answer, WatchAnswer) else None
 
     def _id_of(self, name: ModelName) -> str:
-        """Name the log that a client's number belongs to: this run, this publish of the model, this life of it."""
+        """Name the log that a client's number belongs to: this run, this publish, this life of it."""
         machine = self._controller.machine
         spec = machine.journal.state.models.get(name)
         log = machine.fleet.routes.logs.get(name)

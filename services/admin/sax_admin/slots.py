@@ -54,7 +54,7 @@ class Slots:
         return codec.decode_original(found.data) if found else ()
 
     async def read(self, sequence: int) -> SlotRead:
-        """Say what a number holds. Raises StoreUnavailable when the store does not answer, DataLoss when damaged."""
+        """Say what a number holds. Raises StoreUnavailable without an answer, DataLoss when it is damaged."""
         name = roots.state_name(self._cell, sequence)
         with _timed("read"):
             found = await self._store.read(name)
@@ -64,8 +64,8 @@ class Slots:
             record, crc = codec.decode(found.data)
         except errors.DataLoss as error:
             raise errors.DataLoss(
-                f"{name} in the cell's fs_root is damaged: {error.message}. It may hold acknowledged changes; restore "
-                "it from a backup, or move it away to go on from the record before it"
+                f"{name} in the cell's fs_root is damaged: {error.message}. It may hold accepted changes; "
+                "restore it from a backup, or move it away to go on from the record before it"
             ) from error
         return SlotRead(sequence, record, crc)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from google.protobuf.message import Message
 from sax_common.names import ModelName
 from saxml.protobuf import admin_pb2, modelet_pb2
 
@@ -26,6 +25,7 @@ from sax_admin.core.events import Join, Token
 from sax_admin.core.servers import Order, OrderKind, Report, SeenModel, Status
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
     from sax_common.watchable import WatchAnswer
 
     from sax_admin.core.views import ModelView, StatsView
@@ -107,7 +107,7 @@ def _listed(spec: ModelSpec, methods: tuple[str, ...]) -> admin_pb2.Model:
 
 
 def published_of(view: ModelView) -> admin_pb2.PublishedModel:
-    """Write a model as List shows it: uuid blank, addresses of ready replicas, all replicas with their state."""
+    """Write a model as List shows it: no uuid, addresses of ready replicas, all replicas with their state."""
     message = admin_pb2.PublishedModel(
         model=_listed(view.spec, view.methods),
         modelet_addresses=[replica.address for replica in view.replicas if replica.is_ready],

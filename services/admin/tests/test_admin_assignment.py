@@ -12,6 +12,7 @@ GIB = 1 << 30
 
 
 def model(name, *, path="p", replicas=1, ram=None, **overrides):
+    """Make a spec; keywords are overrides."""
     if ram is not None:
         overrides["ram"] = str(ram)
     return ModelSpec(
@@ -24,6 +25,7 @@ def model(name, *, path="p", replicas=1, ram=None, **overrides):
 
 
 def room(*paths, held=None, chip=12, tags=(), **more):
+    """Make a server that offers `paths`."""
     return Room(
         offer=ServerOffer(chip_type=chip, chip_topology=22, model_paths=paths or ("p",), tags=tags),
         held={name: Held(hold) for name, hold in (held or {}).items()},
@@ -51,7 +53,11 @@ def test_ram_overrides_put_several_models_on_one_server():
 def test_an_idle_server_is_taken_before_one_that_shares_its_memory():
     """A model shares a server that reports memory only when no idle one is left."""
     servers = {"s1": room(total_bytes=16 * GIB), "s2": room(total_bytes=16 * GIB)}
-    assert assign([model("a"), model("b"), model("c")], servers, {}) == {"a": ("s1",), "b": ("s2",), "c": ("s1",)}
+    assert assign([model("a"), model("b"), model("c")], servers, {}) == {
+        "a": ("s1",),
+        "b": ("s2",),
+        "c": ("s1",),
+    }
 
 
 def test_memory_used_outside_of_models_is_not_given_away():
@@ -156,7 +162,7 @@ def loaded_everywhere(placed, servers):
 @given(models=MODELS, servers=SERVERS)
 @settings(max_examples=200, deadline=None)
 def test_placements_are_lawful_and_do_not_depend_on_order(models, servers):
-    """Never twice on one server, never more than wanted, never over declared memory, whatever the input order."""
+    """Never twice on one server, never too many, never over declared memory, in any input order."""
     placed = assign(models, servers, {})
     assert placed == assign(models[::-1], dict(reversed(servers.items())), {})
     for spec in models:

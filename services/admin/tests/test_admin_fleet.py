@@ -7,9 +7,8 @@ import time
 from contextlib import asynccontextmanager
 
 import pytest
-from saxml.protobuf import admin_pb2, common_pb2
-
 from sax_testing.fake_modelet import GIB, FakeModelServer
+from saxml.protobuf import admin_pb2, common_pb2
 
 M = "/sax/test/m"
 
@@ -38,7 +37,7 @@ async def update(cell, **changes):
     await cell.stub.Update(admin_pb2.UpdateRequest(model=model), timeout=10)
 
 
-async def test_only_loaded_replicas_are_advertised(cell, eventually):
+async def test_only_loaded_replicas_are_advertised(cell):
     """While a model loads it is listed as loading, and no client is sent there."""
     async with joined(cell, load_s=0.5):
         await cell.publish()
@@ -194,7 +193,7 @@ async def test_stats_count_servers_by_type_and_path(cell):
 
 
 @pytest.mark.slow
-async def test_a_killed_server_leaves_routing_within_seven_seconds_and_is_found_again(cell, eventually):
+async def test_a_killed_server_leaves_routing_within_seven_seconds_and_is_found_again(cell):
     """Three missed polls take the address away; when the server is back it is loaded and advertised again."""
     async with joined(cell) as fake:
         await cell.publish()

@@ -42,10 +42,12 @@ def test_more_than_half_silent_is_more_likely_our_own_fault():
 
 
 def order(kind=OrderKind.LOAD):
+    """Make an order for M."""
     return Order(kind=kind, server="s", model=M, term=1, incarnation="run", digest=b"d")
 
 
 def report(status=None, incarnation="run"):
+    """Make a report with M in `status`."""
     models = {} if status is None else {M: SeenModel(status=status, digest=b"d")}
     return Report(models=models, incarnation=incarnation)
 

@@ -36,19 +36,25 @@ OFFER = ServerOffer(chip_type=12, chip_topology=22, model_paths=("test.Model",))
 
 
 def of(kind, effects):
+    """Pick the effects of one kind."""
     return [effect for effect in effects if isinstance(effect, kind)]
 
 
 def publish(name="m", operation_id=""):
-    draft = ModelDraft(model_id=f"/sax/test/{name}", model_path="test.Model", checkpoint_path="None", replicas=1)
+    """Make a publish of `/sax/test/<name>`."""
+    draft = ModelDraft(
+        model_id=f"/sax/test/{name}", model_path="test.Model", checkpoint_path="None", replicas=1
+    )
     return Mutation(command=Publish(draft), fresh=name.encode() * 16, operation_id=operation_id)
 
 
 def machine():
+    """Make a machine that knows nothing."""
     return Machine(CANDIDATE, Rules(parse_cell("/sax/test")))
 
 
 def leading(record=None, crc=0):
+    """Make a machine that leads on top of `record`."""
     one = machine()
     (create,) = one.on(StateFound(record, crc, (), 7), 0)
     one.on(SlotWritten(create.record.sequence, 11), 0)
@@ -57,6 +63,7 @@ def leading(record=None, crc=0):
 
 
 def join(one, address="s1", now_ms=0):
+    """Let a server join and answer its first poll."""
     event = Join(
         token=99,
         address=address,
@@ -68,7 +75,9 @@ def join(one, address="s1", now_ms=0):
     )
     effects = one.on(event, now_ms)
     (poll,) = of(Poll, effects)
-    return one.on(PollAnswered(address, poll.term, poll.orders_changed, Report(models={}, incarnation="run")), now_ms)
+    return one.on(
+        PollAnswered(address, poll.term, poll.orders_changed, Report(models={}, incarnation="run")), now_ms
+    )
 
 
 def test_an_empty_cell_is_claimed_with_record_and_term_one():
@@ -168,7 +177,9 @@ def test_a_taken_number_that_is_not_ours_means_step_down():
 def test_a_claim_beaten_by_an_older_leaders_last_write_goes_on_top_of_it():
     """The last word of an old leader is kept and claimed over."""
     one = machine()
-    (create,) = one.on(StateFound(Record(sequence=3, term=2, cell_uid="uid", leader_address="x"), 1, (), 7), 0)
+    (create,) = one.on(
+        StateFound(Record(sequence=3, term=2, cell_uid="uid", leader_address="x"), 1, (), 7), 0
+    )
     one.on(SlotRefused(4, is_taken=True, error=errors.Aborted("taken")), 0)
     (again,) = one.on(SlotRead(4, replace(create.record, term=2, leader_address="x"), 5), 0)
     assert (again.record.sequence, again.record.term) == (5, 3)
@@ -242,7 +253,13 @@ def test_a_join_is_answered_after_the_first_poll_or_refused_after_ten_seconds():
     one = leading()
     assert Answer(99, 1) in join(one)
     event = Join(
-        token=5, address="dead", data_address="d", debug_address="", offer=OFFER, incarnation="", highest_term=0
+        token=5,
+        address="dead",
+        data_address="d",
+        debug_address="",
+        offer=OFFER,
+        incarnation="",
+        highest_term=0,
     )
     one.on(event, 1_000)
     late = of(Answer, one.on(Tick(0), 11_000))

@@ -13,22 +13,23 @@ M = SPEC.name
 
 
 def view(address="s1", *, status=None, spec=SPEC, incarnation="run", acls=(), **more):
+    """Make a server that holds `spec` in `status`."""
     models = {} if status is None else {spec.name: SeenModel(status=status, digest=digest_of(spec))}
     server = ServerView(
         address=address, data_address=address, offer=ServerOffer(model_paths=("p",)), answered_ms=0, **more
     )
     server.report = Report(models=models, incarnation=incarnation)
-    server.acls_told = {name: acls for name in models}
+    server.acls_told = dict.fromkeys(models, acls)
     return server
 
 
 def step(views, *, placement, models=(SPEC,), unpublished=(), budget=None, now_ms=100_000):
+    """Say the orders of one call as (kind, server)."""
     wanted = Wanted(
         models={spec.name: spec for spec in models}, placement=placement, unpublished=unpublished, term=4
     )
     return [
-        (order.kind.value, order.server)
-        for order in orders(wanted, views, budget or UnloadBudget(), now_ms)
+        (order.kind.value, order.server) for order in orders(wanted, views, budget or UnloadBudget(), now_ms)
     ]
 
 
@@ -129,6 +130,8 @@ def test_a_server_that_offers_nothing_gets_no_orders():
 
 def test_an_original_is_not_told_to_unload_what_it_is_loading():
     """Our servers can stop a load, an original cannot."""
-    assert step([view(status=Status.LOADING)], placement={}, models=(), unpublished=(M,)) == [("unload", "s1")]
+    assert step([view(status=Status.LOADING)], placement={}, models=(), unpublished=(M,)) == [
+        ("unload", "s1")
+    ]
     original = view(status=Status.LOADING, incarnation="")
     assert step([original], placement={}, models=(), unpublished=(M,)) == []

@@ -92,7 +92,9 @@ def test_fields_of_a_newer_program_survive_a_read_modify_write():
 
 def test_an_original_state_file_is_read():
     """The models of an original admin's state.proto are taken over with their uuids."""
-    state = admin_pb2.State(models=[admin_pb2.Model(model_id="/sax/test/m", uuid=b"x", checkpoint_path="None")])
+    state = admin_pb2.State(
+        models=[admin_pb2.Model(model_id="/sax/test/m", uuid=b"x", checkpoint_path="None")]
+    )
     (spec,) = codec.decode_original(state.SerializeToString())
     assert (spec.name, spec.uuid, spec.generation) == ("/sax/test/m", b"x", 0)
     with pytest.raises(DataLoss):

@@ -16,12 +16,14 @@ CELL = parse_cell("/sax/test")
 
 
 def model(**changes):
+    """Make a legal model message with changes."""
     fields = {"model_id": "/sax/test/m", "model_path": "test.Model", "checkpoint_path": "None"}
     acls = changes.pop("acls", {})
     return admin_pb2.Model(**{**fields, **changes}, acls={"items": acls})
 
 
 async def code_of(call):
+    """Say the status of a call that must fail."""
     with pytest.raises(grpc.RpcError) as caught:
         await call
     assert caught.value.details()
@@ -42,7 +44,10 @@ async def test_a_malformed_or_foreign_model_id_is_an_invalid_argument(cell, mode
         stub.WaitForReady(pb.WaitForReadyRequest(model_id=model_id)),
     ]
     if model_id:
-        calls += [stub.List(pb.ListRequest(model_id=model_id)), stub.Stats(pb.StatsRequest(model_id=model_id))]
+        calls += [
+            stub.List(pb.ListRequest(model_id=model_id)),
+            stub.Stats(pb.StatsRequest(model_id=model_id)),
+        ]
     for call in calls:
         assert await code_of(call) == CODE.INVALID_ARGUMENT
 
@@ -149,7 +154,10 @@ async def test_waiting_for_no_replicas_returns_at_once(cell):
 
 @pytest.mark.parametrize(
     "request_",
-    [admin_pb2.JoinRequest(model_server=admin_pb2.ModelServer()), admin_pb2.JoinRequest(address="127.0.0.1:1")],
+    [
+        admin_pb2.JoinRequest(model_server=admin_pb2.ModelServer()),
+        admin_pb2.JoinRequest(address="127.0.0.1:1"),
+    ],
 )
 async def test_a_join_without_address_or_server_is_an_invalid_argument(cell, request_):
     """A model server must say where and what it is."""

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from sax_admin.core import chips
@@ -149,7 +149,7 @@ def assign(
     servers: Mapping[ServerAddress, Room],
     previous: Mapping[ModelName, Sequence[ServerAddress]],
 ) -> Placement:
-    """Say where every replica belongs; `previous` is the last answer, kept where nothing speaks against it."""
+    """Say where every replica belongs; `previous`, the last answer, stays where nothing speaks against it."""
     ledger = Ledger(servers)
     ordered = sorted(models, key=_by_need)
     holders = _holders(servers, previous)
@@ -188,11 +188,11 @@ def _holders(
         held = room.held.get(name)
         return (held.hold if held else Hold.PLACED, not room.is_open, address)
 
-    return {name: sorted(addresses, key=lambda a, n=name: rank(n, a)) for name, addresses in found.items()}  # type: ignore[misc]
+    return {name: sorted(addresses, key=partial(rank, name)) for name, addresses in found.items()}
 
 
 def _keep(spec: ModelSpec, holders: Sequence[ServerAddress], ledger: Ledger) -> None:
-    """Keep the firmest replicas of one model. Failed ones are left to `_fill`, which may know a better place."""
+    """Keep the firmest replicas of one model. Failed ones are left to `_fill`: it may know a better place."""
     for address in holders:
         if len(ledger.placed[spec.name]) >= spec.replicas:
             return

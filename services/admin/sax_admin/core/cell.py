@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 ServerAddress = NewType("ServerAddress", str)
 Term = NewType("Term", int)
 Digest = NewType("Digest", bytes)
+
+NO_DIGEST = Digest(b"")
 Pairs = tuple[tuple[str, str], ...]
 
 # How many operation ids a record keeps. A client that retries for longer than this many other

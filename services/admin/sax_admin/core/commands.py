@@ -128,8 +128,8 @@ def check_admin(rules: Rules, what: str) -> None:
     """
     if rules.admin_acl not in OPEN_ACLS:
         raise PermissionDenied(
-            f"{what} needs membership in the cell's admin ACL {rules.admin_acl!r}, which has no known members; "
-            "write acl/all into the cell's config to open it"
+            f"{what} needs membership in the cell's admin ACL {rules.admin_acl!r}, which has no known "
+            "members; write acl/all into the cell's config to open it"
         )
 
 
@@ -167,8 +167,8 @@ def _check_window(state: CellState, mutation: Mutation) -> None:
     oldest = next(iter(state.operations.values())).sequence
     if mutation.last_seen_sequence < oldest:
         raise FailedPrecondition(
-            f"this operation was made at record {mutation.last_seen_sequence}, operations are remembered from record "
-            f"{oldest} on: read the model again and decide anew"
+            f"this operation was made at record {mutation.last_seen_sequence}, operations are kept from "
+            f"record {oldest} on: read the model again and decide anew"
         )
 
 
@@ -222,8 +222,8 @@ def _update(
     old = published(state, spec.name)
     if spec.model_path != old.model_path:
         raise InvalidArgument(
-            f"model {spec.name} has path {old.model_path!r} and an update may not change it to {spec.model_path!r}; "
-            "unpublish it and publish again"
+            f"model {spec.name} has path {old.model_path!r} and an update may not change it to "
+            f"{spec.model_path!r}; unpublish it and publish again"
         )
     if expected and expected != old.generation:
         raise Aborted(

@@ -55,13 +55,13 @@ def check_readable(record: Record, cell_uid: str) -> None:
     """
     if record.cell_uid and cell_uid and record.cell_uid != cell_uid:
         raise FailedPrecondition(
-            f"state record {record.sequence} belongs to the cell with uid {record.cell_uid}, this cell's uid is "
-            f"{cell_uid}: two cells share one fs_root path; give each cell its own"
+            f"state record {record.sequence} belongs to the cell with uid {record.cell_uid}, this cell's uid "
+            f"is {cell_uid}: two cells share one fs_root path; give each cell its own"
         )
     if record.min_reader_version > RECORD_VERSION:
         raise FailedPrecondition(
-            f"state record {record.sequence} needs a program of record version {record.min_reader_version}, this one "
-            f"knows {RECORD_VERSION}: start a newer sax-admin-server"
+            f"state record {record.sequence} needs a program of record version {record.min_reader_version}, "
+            f"this one knows {RECORD_VERSION}: start a newer sax-admin-server"
         )
 
 

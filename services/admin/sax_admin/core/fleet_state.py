@@ -251,7 +251,7 @@ class FleetState:
         return effects
 
     def _freeze(self, states: Mapping[ServerAddress, Liveness]) -> bool:
-        """Tell whether so many servers vanished together that nothing may be reassigned; else give up the dead."""
+        """Tell whether more than half vanished together: then nothing is reassigned, else the dead are given up."""
         counted = [states[address] for address, view in self.servers.items() if not view.is_written_off]
         if majority_vanished(counted):
             return True
@@ -307,4 +307,5 @@ def _order_text(order: Order) -> str:
         case OrderKind.UNLOAD:
             return f"Unloading model {order.model} from server {order.server} (term {order.term})"
         case _:
-            return f"Updating model {order.model} on server {order.server}: {order.kind.value} (term {order.term})"
+            what = f"{order.kind.value} (term {order.term})"
+            return f"Updating model {order.model} on server {order.server}: {what}"

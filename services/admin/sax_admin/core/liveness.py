@@ -61,6 +61,6 @@ def liveness(*, answered_ms: int | None, known_since_ms: int, now_ms: int, is_or
 
 
 def majority_vanished(states: Collection[Liveness]) -> bool:
-    """Tell whether more than half of the servers are silent: then it is more likely us, and nothing is reassigned."""
+    """Tell whether more than half of the servers are silent: then it is more likely us who are cut off."""
     silent = sum(1 for state in states if state in (Liveness.SUSPECT, Liveness.DEAD))
     return silent * 2 > sum(1 for state in states if state not in (Liveness.NEW, Liveness.GONE))

@@ -49,9 +49,10 @@ from sax_admin.core.journal import Journal
 from sax_admin.core.views import ModelView, StatsView, model_stats_view, model_view, stats_view
 
 if TYPE_CHECKING:
-    from sax_admin.core.cell import Record
     from sax_common.errors import SaxError
     from sax_common.names import ModelName
+
+    from sax_admin.core.cell import Record
 
 RECORDS_KEPT = 100
 RECONCILE_EVERY_MS = 20
@@ -124,7 +125,7 @@ class Machine:
     # ---- The store ----
 
     def _claim(self, found: StateFound) -> list[Effect]:
-        """Try to take over from the newest record. Raises FailedPrecondition for one that must not be led from."""
+        """Try to take over from the newest record. Raises FailedPrecondition when it must not be led from."""
         self.phase, self._found, self._unix_ms = Phase.CLAIMING, found, found.unix_ms
         if found.record is not None:
             check_readable(found.record, self._candidate.cell_uid)
@@ -174,7 +175,7 @@ class Machine:
         return [*self.journal.drop(kind(text)), note]
 
     def _foreign(self, event: SlotRead) -> list[Effect]:
-        """Somebody else wrote our number: an older leader's last word is claimed over, anything else leads."""
+        """Somebody else wrote our number: an older leader's last word is claimed over, any other leads."""
         record, ours = event.record, self.journal.under_way
         if record is None or ours is None:
             return []
@@ -182,7 +183,8 @@ class Machine:
             return self._claim(StateFound(record, event.crc, (), self._unix_ms))
         self.phase, self.leader_address = Phase.DEPOSED, record.leader_address
         error = self.not_leading()
-        text = f"Another admin server leads: {record.leader_address}, term {record.term}, record {record.sequence}"
+        where = f"{record.leader_address}, term {record.term}, record {record.sequence}"
+        text = f"Another admin server leads: {where}"
         return [
             StepDown(record.leader_address, record.term),
             *self.journal.refuse_all(error),
@@ -308,7 +310,7 @@ class Machine:
         ]
 
     def stats(self, name: ModelName | None, now_ms: int) -> StatsView:
-        """Count all servers, or those of one model. Raises NotFound for an unknown model or a vanished server."""
+        """Count all servers, or those of one model. Raises NotFound for an unknown model or a lost server."""
         if name is None:
             return stats_view(self.fleet.servers.values(), now_ms)
         spec = published(self.journal.state, name)

@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sax_admin.core.cell import Digest, digest_of, same_but_checkpoint
+from sax_admin.core.cell import NO_DIGEST, digest_of, same_but_checkpoint
 from sax_admin.core.servers import Order, OrderKind, ServerView, Status
 
 if TYPE_CHECKING:
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from sax_common.names import ModelName
 
     from sax_admin.core.assignment import Placement
-    from sax_admin.core.cell import ModelSpec, ServerAddress, Term
+    from sax_admin.core.cell import Digest, ModelSpec, ServerAddress, Term
 
-# Replicas that may be taken away in one round without anybody's asking: one, or this share (reliability.md A13).
+# Replicas that may be taken away in one round without anybody's asking: one, or this share
+# (reference/reliability.md A13).
 GUARDED_SHARE = 0.3
 ROUND_MS = 10_000
 
@@ -65,6 +66,17 @@ class Wanted:
     term: Term
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Round:
+    """One call of `orders`: everything it looks at. `rolling` counts down as reloads are ordered."""
+
+    wanted: Wanted
+    budget: UnloadBudget
+    loaded: int
+    rolling: dict[ModelName, int]
+    now_ms: int
+
+
 def orders(wanted: Wanted, servers: Iterable[ServerView], budget: UnloadBudget, now_ms: int) -> list[Order]:
     """Say what must be sent now to `servers`, all of which answer at this term and are not draining.
 
@@ -72,8 +84,13 @@ def orders(wanted: Wanted, servers: Iterable[ServerView], budget: UnloadBudget, 
     """
     views = sorted(servers, key=lambda view: view.address)
     by_address = {view.address: view for view in views}
-    loaded = sum(seen.status == Status.LOADED for view in views for seen in view.seen.values())
-    rolling = {name: _may_reload(spec, wanted, by_address) for name, spec in wanted.models.items()}
+    one = _Round(
+        wanted=wanted,
+        budget=budget,
+        loaded=sum(seen.status == Status.LOADED for view in views for seen in view.seen.values()),
+        rolling={name: _may_reload(spec, wanted, by_address) for name, spec in wanted.models.items()},
+        now_ms=now_ms,
+    )
     homes: dict[ServerAddress, list[ModelName]] = {}
     for name, addresses in sorted(wanted.placement.items()):
         for address in addresses:
@@ -81,39 +98,36 @@ def orders(wanted: Wanted, servers: Iterable[ServerView], budget: UnloadBudget, 
     result: list[Order] = []
     for view in views:
         home = homes.get(view.address, [])
-        result += _unloads(wanted, view, set(home), budget, loaded, now_ms)
-        for name in home:
-            order = _toward(wanted.models[name], view, wanted, rolling, set(home), now_ms)
-            if order is not None:
-                result.append(order)
+        result += _unloads(one, view, home)
+        steps = (_toward(one, wanted.models[name], view, home) for name in home)
+        result += [order for order in steps if order is not None]
     return result
 
 
-def _unloads(
-    wanted: Wanted, view: ServerView, home: set[ModelName], budget: UnloadBudget, loaded: int, now_ms: int
-) -> list[Order]:
+def _unloads(one: _Round, view: ServerView, home: Collection[ModelName]) -> list[Order]:
+    """Order away what is not wanted on a server, as far as guard and waits allow."""
     # A server that offers nothing holds static models and refuses unloads.
     if not view.offer.model_paths:
         return []
     result = []
     for name in sorted(view.seen):
-        seen = view.seen[name]
-        if (
-            name in home
-            or seen.status in (Status.UNLOADING, Status.NONE)
-            or not _is_free(view, name, seen.status)
-        ):
+        status = view.seen[name].status
+        is_settled = name in home or status in (Status.UNLOADING, Status.NONE)
+        if is_settled or not _is_free(view, name, status) or _waits_to_unload(view, name, one.now_ms):
             continue
-        if _waits_to_unload(view, name, now_ms):
+        is_guarded = status == Status.LOADED and not _is_asked_for(one.wanted, name)
+        if is_guarded and not one.budget.take(one.loaded, one.now_ms):
             continue
-        is_asked = name in wanted.unpublished and name not in wanted.models
-        spec = wanted.models.get(name)
-        is_surplus = spec is not None and len(wanted.placement.get(name, ())) >= spec.replicas
-        is_guarded = seen.status == Status.LOADED and not is_asked and not is_surplus
-        if is_guarded and not budget.take(loaded, now_ms):
-            continue
-        result.append(_order(OrderKind.UNLOAD, view, name, wanted.term, is_guarded=is_guarded))
+        result.append(_order(OrderKind.UNLOAD, view, name, one.wanted.term, is_guarded=is_guarded))
     return result
+
+
+def _is_asked_for(wanted: Wanted, name: ModelName) -> bool:
+    """Tell whether an unload follows from what somebody asked: an unpublish, or enough replicas elsewhere."""
+    spec = wanted.models.get(name)
+    if spec is None:
+        return name in wanted.unpublished
+    return len(wanted.placement.get(name, ())) >= spec.replicas
 
 
 def _is_free(view: ServerView, name: ModelName, status: Status) -> bool:
@@ -136,45 +150,40 @@ def _waits_to_unload(view: ServerView, name: ModelName, now_ms: int) -> bool:
     return attempt is not None and now_ms < attempt.retry_at_ms
 
 
-def _toward(
-    spec: ModelSpec,
-    view: ServerView,
-    wanted: Wanted,
-    rolling: dict[ModelName, int],
-    home: set[ModelName],
-    now_ms: int,
-) -> Order | None:
+def _toward(one: _Round, spec: ModelSpec, view: ServerView, home: Collection[ModelName]) -> Order | None:
     """Say the one next step that brings a wanted replica closer, if there is one to take now."""
-    name, digest = spec.name, digest_of(spec)
-    if name in view.in_flight:
+    digest = digest_of(spec)
+    if spec.name in view.in_flight or _waits(view, spec.name, digest, one.now_ms):
         return None
-    seen = view.seen.get(name)
-    if _waits(view, name, digest, now_ms):
+    seen = view.seen.get(spec.name)
+    match seen.status if seen else Status.NONE:
+        case Status.NONE:
+            # A server has memory for what it should hold and no more: what it should not goes first.
+            is_clear = all(other in home for other in view.seen) and bool(view.offer.model_paths)
+            kind = OrderKind.LOAD if is_clear else None
+        case Status.FAILED:
+            kind = OrderKind.UNLOAD
+        case Status.LOADED:
+            kind = _next_for_loaded(one, spec, view)
+        case _:
+            kind = None
+    if kind is None or (kind == OrderKind.UNLOAD and _waits_to_unload(view, spec.name, one.now_ms)):
         return None
-    if seen is None or seen.status == Status.NONE:
-        # A server has memory for what it should hold and no more: what it should not goes first.
-        if any(other not in home for other in view.seen) or not view.offer.model_paths:
-            return None
-        return _order(OrderKind.LOAD, view, name, wanted.term, spec=spec, digest=digest)
-    if seen.status == Status.FAILED:
-        return (
-            None
-            if _waits_to_unload(view, name, now_ms)
-            else _order(OrderKind.UNLOAD, view, name, wanted.term)
-        )
-    if seen.status != Status.LOADED:
+    if kind == OrderKind.UNLOAD:
+        return _order(kind, view, spec.name, one.wanted.term)
+    return _order(kind, view, spec.name, one.wanted.term, spec=spec, digest=digest)
+
+
+def _next_for_loaded(one: _Round, spec: ModelSpec, view: ServerView) -> OrderKind | None:
+    """Compare what is loaded with what is wanted; a reload takes one from the model's rolling count."""
+    wanted = digest_of(spec)
+    loaded = view.seen_digest(spec.name, wanted)
+    if loaded == wanted:
+        return None if view.acls_told.get(spec.name) == spec.acls else OrderKind.UPDATE_ACLS
+    if one.rolling[spec.name] <= 0:
         return None
-    loaded = view.seen_digest(name, digest)
-    if loaded == digest:
-        if view.acls_told.get(name) == spec.acls:
-            return None
-        return _order(OrderKind.UPDATE_ACLS, view, name, wanted.term, spec=spec, digest=digest)
-    if rolling[name] <= 0 or _waits_to_unload(view, name, now_ms):
-        return None
-    rolling[name] -= 1
-    if same_but_checkpoint(loaded, digest):
-        return _order(OrderKind.UPDATE_CHECKPOINT, view, name, wanted.term, spec=spec, digest=digest)
-    return _order(OrderKind.UNLOAD, view, name, wanted.term)
+    one.rolling[spec.name] -= 1
+    return OrderKind.UPDATE_CHECKPOINT if same_but_checkpoint(loaded, wanted) else OrderKind.UNLOAD
 
 
 def _may_reload(spec: ModelSpec, wanted: Wanted, views: Mapping[ServerAddress, ServerView]) -> int:
@@ -206,7 +215,7 @@ def _order(
     term: Term,
     *,
     spec: ModelSpec | None = None,
-    digest: Digest = Digest(b""),
+    digest: Digest = NO_DIGEST,
     is_guarded: bool = False,
 ) -> Order:
     return Order(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import TYPE_CHECKING
 
-from sax_admin.core.cell import Digest, ServerHint, ServerOffer, Term
+from sax_admin.core.cell import NO_DIGEST, Digest, ServerHint, ServerOffer, Term
 from sax_admin.core.liveness import Liveness, liveness
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Order:
     term: Term
     incarnation: str
     spec: ModelSpec | None = None
-    digest: Digest = Digest(b"")
+    digest: Digest = NO_DIGEST
     is_guarded: bool = False
 
 
@@ -65,7 +65,7 @@ class SeenModel:
     """One model as its server reports it."""
 
     status: Status
-    digest: Digest = Digest(b"")
+    digest: Digest = NO_DIGEST
     failure_reason: str = ""
     memory_bytes: int = 0
     methods: tuple[str, ...] = ()
@@ -201,7 +201,7 @@ class ServerView:
         """Plan a retry for what is FAILED here without our having heard of it from an order."""
         for model, seen in self.seen.items():
             if seen.status == Status.FAILED and model not in self.in_flight:
-                digest = seen.digest or self.ordered.get(model, Digest(b""))
+                digest = seen.digest or self.ordered.get(model, NO_DIGEST)
                 last = self.attempts.get(model)
                 if last is None or last.digest != digest:
                     self.attempts[model] = next_attempt(None, digest, seen.failure_reason, now_ms)
@@ -247,7 +247,7 @@ class ServerView:
         # An original answers OK to a reload that failed; its next poll tells the truth (W25).
         self.seen[order.model] = SeenModel(
             status=Status.LOADED,
-            digest=Digest(b"") if self.is_original else order.digest,
+            digest=NO_DIGEST if self.is_original else order.digest,
             memory_bytes=old.memory_bytes if old else 0,
             methods=old.methods if old else (),
         )
@@ -258,7 +258,7 @@ class ServerView:
 
 
 def _differs(one: Report, other: Report) -> bool:
-    """Tell whether two reports differ in what decisions depend on; load progress and use of memory do not count."""
+    """Tell whether two reports differ in what decisions depend on: not progress, nor use of memory."""
     return (
         one.is_draining != other.is_draining
         or one.incarnation != other.incarnation

@@ -104,8 +104,8 @@ def shortfall(
     if loading:
         parts.append(f"{loading} loading")
     parts += [
-        f"failed on {replica.address} ({replica.failed_loads}x, next try in {replica.retry_in_ms / 1000:.0f} s): "
-        f"{replica.failure_reason}"
+        f"failed on {replica.address} ({replica.failed_loads}x, "
+        f"next try in {replica.retry_in_ms / 1000:.0f} s): {replica.failure_reason}"
         for replica in replicas
         if replica.status == Status.FAILED
     ]
@@ -137,8 +137,8 @@ def _no_place(spec: ModelSpec, servers: Sequence[ServerView], placed: int, now_m
     draining = sum(view.report.is_draining for view in suited)
     others = f" ({draining} draining)" if draining else ""
     return (
-        f"{placed} placed, and no room for more: {_servers(len(suited))} of {len(alive)} offer the model path and "
-        f"the rest of them hold other models or lack memory{others}"
+        f"{placed} placed, and no room for more: {_servers(len(suited))} of {len(alive)} offer the path "
+        f"and the others hold models or lack memory{others}"
     )
 
 
