@@ -39,6 +39,7 @@ class RequestStream:
         "_dispatcher",
         "_error",
         "_news",
+        "_news_per_wake",
         "_running_samples",
         "_waiter",
         "_wants_all",
@@ -46,8 +47,12 @@ class RequestStream:
         "request",
     )
 
-    def __init__(self, dispatcher: "Dispatcher", lane: LaneId, request: Request) -> None:
+    def __init__(
+        self, dispatcher: "Dispatcher", lane: LaneId, request: Request, *, news_per_wake: int = 1
+    ) -> None:
+        """`news_per_wake` emissions are waited for before the reader is woken; the end always wakes it."""
         self.lane = lane
+        self._news_per_wake = news_per_wake
         self.request = request
         self._dispatcher = dispatcher
         self._news: list[Emission] = []
@@ -66,12 +71,10 @@ class RequestStream:
 
         Raises the SaxError that ended the request; tokens that came before it are handed out first.
         """
-        while not self._news:
-            if self._error is not None:
-                raise self._error
-            if self._running_samples == 0:
-                return []
+        while len(self._news) < self._news_per_wake and not self.is_over:
             await self._wait()
+        if not self._news and self._error is not None:
+            raise self._error
         news, self._news = self._news, []
         return news
 
@@ -97,7 +100,8 @@ class RequestStream:
         self._news.append(emission)
         if emission.finish is not None:
             self._running_samples -= 1
-        if not self._wants_all or self._running_samples == 0:
+        is_enough = not self._wants_all and len(self._news) >= self._news_per_wake
+        if is_enough or self._running_samples == 0:
             self._wake()
 
     def fail(self, error: SaxError) -> None:
@@ -158,10 +162,10 @@ class Dispatcher:
         self._post(RemoveLane(lane))
         await asyncio.shield(done)
 
-    def open(self, lane: LaneId, request: Request) -> RequestStream:
+    def open(self, lane: LaneId, request: Request, *, news_per_wake: int = 1) -> RequestStream:
         """Send a request to the device, for `async with`; raises ResourceExhausted when too many wait."""
         self._post(Submit(lane, request))
-        stream = RequestStream(self, lane, request)
+        stream = RequestStream(self, lane, request, news_per_wake=news_per_wake)
         self._streams[request.request_id] = stream
         return stream
 

@@ -110,7 +110,8 @@ class LanguageRunner:
                 stop=options.stop,
                 wants_logprobs=options.top_logprobs is not None,
             )
-            async with self._dispatcher.open(entry.lane, request) as stream:
+            news_per_wake = entry.methods[method].spec.stream_interval * request.num_samples
+            async with self._dispatcher.open(entry.lane, request, news_per_wake=news_per_wake) as stream:
                 run = Run(model, stream, generation, self._clock)
                 with self._accounted(entry, run, "chat" if call.messages else "text_completion"):
                     yield run
