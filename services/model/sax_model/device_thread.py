@@ -142,8 +142,8 @@ class DeviceThread:
 
     def _emit(self, entry: AddLane, engine: Engine, now_ms: int) -> None:
         emissions = engine.step(now_ms)
-        step_ms = self._clock.monotonic_ms() - now_ms
-        self._outbox.append(Stepped(entry.lane, emissions, engine.snapshot(), step_ms))
+        at_ms = self._clock.monotonic_ms()
+        self._outbox.append(Stepped(entry.lane, emissions, engine.snapshot(), at_ms, at_ms - now_ms))
         if not engine.has_work:
             engine.check_integrity()  # Cheap when idle, and the only way to notice a leak early.
 

@@ -43,6 +43,7 @@ class RequestStream:
         "_running_samples",
         "_waiter",
         "_wants_all",
+        "first_token_ms",
         "lane",
         "request",
     )
@@ -52,6 +53,7 @@ class RequestStream:
     ) -> None:
         """`news_per_wake` emissions are waited for before the reader is woken; the end always wakes it."""
         self.lane = lane
+        self.first_token_ms: int | None = None
         self._news_per_wake = news_per_wake
         self.request = request
         self._dispatcher = dispatcher
@@ -95,9 +97,11 @@ class RequestStream:
     ) -> None:
         self._dispatcher.close(self)
 
-    def feed(self, emission: Emission) -> None:
+    def feed(self, emission: Emission, at_ms: int) -> None:
         """Take news from the device."""
         self._news.append(emission)
+        if self.first_token_ms is None and emission.tokens:
+            self.first_token_ms = at_ms
         if emission.finish is not None:
             self._running_samples -= 1
         is_enough = not self._wants_all and len(self._news) >= self._news_per_wake
@@ -187,7 +191,7 @@ class Dispatcher:
                 for emission in news.emissions:
                     stream = streams.get(emission.request_id)
                     if stream is not None:  # None: closed while the step ran.
-                        stream.feed(emission)
+                        stream.feed(emission, news.at_ms)
                 self._on_stepped(news)
             case Refused(request_id, error):
                 if request_id in self._streams:

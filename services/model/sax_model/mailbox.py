@@ -57,11 +57,12 @@ Command = AddLane | RemoveLane | Submit | Cancel | Stop
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """A step of one lane has finished after `step_ms`."""
+    """A step of one lane has finished at `at_ms` (monotonic), after `step_ms`."""
 
     lane: LaneId
     emissions: list[Emission]
     snapshot: EngineSnapshot
+    at_ms: int
     step_ms: int
 
 

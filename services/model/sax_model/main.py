@@ -23,7 +23,6 @@ from sax_zoo.platform import parse_platform
 
 from sax_model.config import ModelServerConfig, jax_environment
 from sax_model.server import ModelServer
-from sax_model.zoo_loading import ZooLoader
 
 SERVICE = "sax-model-server"
 
@@ -56,6 +55,8 @@ def main() -> int:
 
 
 async def _serve(config: ModelServerConfig, stop: process.Stop) -> int:
+    from sax_model.zoo_loading import ZooLoader  # noqa: PLC0415 - imports JAX, whose environment is set only now.
+
     store = open_store(find_sax_root(config.sax_root, os.environ)) if config.sax_cell else None
     registry.load_modules(config.servable_modules)
     model_filter = config.model_filter_regex or None

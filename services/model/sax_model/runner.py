@@ -13,10 +13,10 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
+from opentelemetry.trace import Tracer
 from sax_common.clock import NS_PER_MS, Clock
 from sax_common.errors import Cancelled, DeadlineExceeded, Unavailable
 from sax_engine.core.requests import Emission, Finish
-from sax_runtime import telemetry
 from sax_runtime.engine_span import EngineSpan
 from sax_runtime.logs import get_logger
 from sax_zoo.extra_inputs import ExtraInputs, validate
@@ -41,7 +41,12 @@ class Run:
     """A request on the device. Owned by the task of its call; `writing_since_ms` is read by the sweeper."""
 
     def __init__(
-        self, model: HostedModel, stream: RequestStream, generation: Generation, clock: Clock
+        self,
+        model: HostedModel,
+        stream: RequestStream,
+        generation: Generation,
+        clock: Clock,
+        span: EngineSpan,
     ) -> None:
         self.model = model
         self.generation = generation
@@ -50,10 +55,12 @@ class Run:
         self.samples = stream.request.num_samples
         self.writing_since_ms: int | None = None
         self.task = asyncio.current_task()
-        self.first_token_ms: int | None = None
         self.submitted_ms = clock.monotonic_ms()
+        self.span = span
+        self._is_marked = False
         self._stream = stream
         self._clock = clock
+        span.event("queue")
 
     async def next(self) -> list[Chunk]:
         """Return what has come since the last call, one chunk per sample, waiting for something."""
@@ -65,20 +72,38 @@ class Run:
 
     def _take(self, emissions: Sequence[Emission]) -> list[Chunk]:
         chunks = self.generation.take(emissions)
-        if self.first_token_ms is None and self.generation.completion_tokens:
-            self.first_token_ms = self._clock.monotonic_ms()
+        if not self._is_marked and self.first_token_ms is not None:
+            self._is_marked = True
+            self._mark_phases(self.first_token_ms)
         return chunks
+
+    @property
+    def first_token_ms(self) -> int | None:
+        """When the first token came off the device; None before."""
+        return self._stream.first_token_ms
+
+    def _mark_phases(self, first_token_ms: int) -> None:
+        """Say when prefill and decode began: the loop learns of both with the first token."""
+        # Spans are stamped with wall-clock time, and the device thread's clock is monotonic.
+        offset_ms = self._clock.unix_ms() - self._clock.monotonic_ms()
+        started_ms, cached = self.generation.started_ms, self.generation.cached_tokens
+        if started_ms is not None:
+            at_unix_ns = (started_ms + offset_ms) * NS_PER_MS
+            self.span.event("prefill", at_unix_ns=at_unix_ns, cached_tokens=cached)
+        self.span.event("decode", at_unix_ns=(first_token_ms + offset_ms) * NS_PER_MS)
 
 
 class LanguageRunner:
     """Everything the language servicer needs. Owned by the event loop."""
 
-    def __init__(self, table: ModelTable, dispatcher: Dispatcher, pool: TokenizerPool, clock: Clock) -> None:
+    def __init__(
+        self, table: ModelTable, dispatcher: Dispatcher, pool: TokenizerPool, clock: Clock, tracer: Tracer
+    ) -> None:
         self._table = table
         self._dispatcher = dispatcher
         self._pool = pool
         self._clock = clock
-        self._tracer = telemetry.tracer("sax.model")
+        self._tracer = tracer
         self._runs: set[Run] = set()
 
     @asynccontextmanager
@@ -112,8 +137,10 @@ class LanguageRunner:
             )
             news_per_wake = entry.methods[method].spec.stream_interval * request.num_samples
             async with self._dispatcher.open(entry.lane, request, news_per_wake=news_per_wake) as stream:
-                run = Run(model, stream, generation, self._clock)
-                with self._accounted(entry, run, "chat" if call.messages else "text_completion"):
+                operation = "chat" if call.messages else "text_completion"
+                span = EngineSpan(self._tracer, operation=operation, model=key, request_id=request_id)
+                run = Run(model, stream, generation, self._clock, span)
+                with self._accounted(entry, run):
                     yield run
 
     async def score(
@@ -157,12 +184,10 @@ class LanguageRunner:
         return None if remaining_s is None else self._clock.monotonic_ms() + int(remaining_s * 1000)
 
     @contextmanager
-    def _accounted(self, entry: Entry, run: Run, operation: str) -> Iterator[None]:
+    def _accounted(self, entry: Entry, run: Run) -> Iterator[None]:
         """Trace and count a run, however it ends."""
         counters = self._table.metrics_of(entry.lane)
         self._runs.add(run)
-        span = EngineSpan(self._tracer, operation=operation, model=entry.spec.key, request_id=run.request_id)
-        span.event("queue")
         failure: BaseException | None = None
         reason = "error"
         try:
@@ -173,8 +198,7 @@ class LanguageRunner:
             raise
         finally:
             self._runs.discard(run)
-            self._mark_phases(span, run)
-            span.end(
+            run.span.end(
                 finish_reason=reason,
                 prompt_tokens=run.prompt_tokens,
                 output_tokens=run.generation.completion_tokens,
@@ -191,16 +215,6 @@ class LanguageRunner:
                     first_token_ms=run.first_token_ms,
                     ended_ms=self._clock.monotonic_ms(),
                 )
-
-    def _mark_phases(self, span: EngineSpan, run: Run) -> None:
-        """Say when prefill and decode began: the loop learns both with the first token."""
-        # Spans are stamped with wall-clock time, and our times are monotonic: one difference, taken now.
-        offset_ms = self._clock.unix_ms() - self._clock.monotonic_ms()
-        if run.generation.started_ms is not None:
-            at_unix_ns = (run.generation.started_ms + offset_ms) * NS_PER_MS
-            span.event("prefill", at_unix_ns=at_unix_ns, cached_tokens=run.generation.cached_tokens)
-        if run.first_token_ms is not None:
-            span.event("decode", at_unix_ns=(run.first_token_ms + offset_ms) * NS_PER_MS)
 
 
 def _reason(error: BaseException) -> str:

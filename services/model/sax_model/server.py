@@ -19,10 +19,12 @@ import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from opentelemetry.trace import Tracer
 from sax_common.clock import Clock
 from sax_common.errors import Unavailable
 from sax_common.names import CellName
 from sax_common.store.port import ObjectStore
+from sax_runtime import telemetry
 from sax_runtime.addresses import is_loopback, join_host_port, my_address
 from sax_runtime.grpc_server import GrpcServer
 from sax_runtime.health import Health
@@ -65,6 +67,7 @@ class ModelServer:
         store: ObjectStore | None,
         clock: Clock,
         request_end: Callable[[str], None],
+        tracer: Tracer | None = None,
     ) -> None:
         """`store` is None for a stand-alone server; `request_end` ends the process in order."""
         self._config = config
@@ -85,9 +88,11 @@ class ModelServer:
         self.table = ModelTable(health=self.health, clock=clock, step_age_ms=self._device.step_age_ms)
         drain_ms = int(config.drain_s * 1000)
         self._orders = ModelOrders(self.table, self._loader, self._dispatcher, clock, drain_ms=drain_ms)
-        self._runner = LanguageRunner(self.table, self._dispatcher, self._pool, clock)
+        self._runner = LanguageRunner(
+            self.table, self._dispatcher, self._pool, clock, tracer or telemetry.tracer("sax.model")
+        )
         self._modelet = ModeletServicer(self.table, self._orders, self._incarnation, self._on_polled)
-        self._grpc = GrpcServer(health=self.health)
+        self._grpc = GrpcServer(health=self.health, tracer=tracer)
         self._register()
         self.port = 0
         self._address = ""

@@ -14,7 +14,7 @@ from saxml.protobuf import custom_pb2_grpc, lm_pb2_grpc, modelet_pb2, modelet_pb
 
 
 @asynccontextmanager
-async def running_server(*flags, store=None, environ=None):
+async def running_server(*flags, store=None, tracer=None):
     """Start a server with toy models on a free port and give stubs; stop it in order at the end."""
     config = load(
         ModelServerConfig,
@@ -26,7 +26,7 @@ async def running_server(*flags, store=None, environ=None):
             "--drain_s=2",
             *flags,
         ],
-        environ or {},
+        {},
         program="test",
     )
     loader = ToyLoader()
@@ -38,6 +38,7 @@ async def running_server(*flags, store=None, environ=None):
         store=store,
         clock=SystemClock(),
         request_end=ended.append,
+        tracer=tracer,
     )
     await server.start()
     try:

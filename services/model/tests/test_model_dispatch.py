@@ -36,7 +36,7 @@ def request(name="r1", samples=1):
 
 def step(*emissions):
     """Return the news of one step."""
-    return Stepped(LANE, list(emissions), None, 1)
+    return Stepped(LANE, list(emissions), None, 7, 1)
 
 
 async def test_news_that_were_not_read_come_together():
