@@ -7,6 +7,7 @@ Ends with 0 after SIGTERM or SIGINT (a second one ends at once), with 1 and one 
 start or the device is broken, with 2 for wrong flags.
 """
 
+import asyncio
 import os
 import sys
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from sax_zoo import registry
 from sax_zoo.platform import parse_platform
 
 from sax_model.config import ModelServerConfig, jax_environment
+from sax_model.loader import LoadFunction
 from sax_model.server import ModelServer
 
 SERVICE = "sax-model-server"
@@ -55,16 +57,13 @@ def main() -> int:
 
 
 async def _serve(config: ModelServerConfig, stop: process.Stop) -> int:
-    from sax_model.zoo_loading import ZooLoader  # noqa: PLC0415 - imports JAX, whose environment is set only now.
-
     store = open_store(find_sax_root(config.sax_root, os.environ)) if config.sax_cell else None
-    registry.load_modules(config.servable_modules)
-    model_filter = config.model_filter_regex or None
-    platform = parse_platform(config.platform_chip, config.platform_topology)
+    # Imports take seconds; the loop stays free meanwhile, for a signal if for nothing else.
+    load_model, servable_paths = await asyncio.to_thread(_open_zoo, config)
     server = ModelServer(
         config,
-        load=ZooLoader(model_filter=model_filter, is_deterministic=config.deterministic_rng),
-        servable_paths=registry.servable_paths(model_filter, platform),
+        load=load_model,
+        servable_paths=servable_paths,
         store=store,
         clock=SystemClock(),
         request_end=stop.request,
@@ -79,6 +78,18 @@ async def _serve(config: ModelServerConfig, stop: process.Stop) -> int:
         if store is not None:
             await store.close()
     return 1 if server.has_device_fault else 0
+
+
+def _open_zoo(config: ModelServerConfig) -> tuple[LoadFunction, list[str]]:
+    """Return the load function and the names of what can be served here."""
+    # Here and not above: JAX reads its environment when it is imported, and that is only set in `main`.
+    from sax_model.zoo_loading import ZooLoader  # noqa: PLC0415
+
+    registry.load_modules(config.servable_modules)
+    model_filter = config.model_filter_regex or None
+    platform = parse_platform(config.platform_chip, config.platform_topology)
+    load_model = ZooLoader(model_filter=model_filter, is_deterministic=config.deterministic_rng)
+    return load_model, registry.servable_paths(model_filter, platform)
 
 
 def _start_profiler(port: int) -> None:
