@@ -8,6 +8,7 @@ where the bytes arrive (reference/reliability.md 5.4, C5):
     a field name with an underscore (proxies and CGI confuse it with '-')  400
     no complete head 10 s after the connection or the first byte           408
     anything llhttp refuses                                                400
+    more connections than the server takes                                 503
 
 Owned by the event loop, one per connection, as uvicorn's own class.
 """
@@ -18,10 +19,11 @@ import http
 from typing import TYPE_CHECKING, Any
 
 import httptools
+from starlette.exceptions import HTTPException
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sax_http.event_stream import ABORT
-from sax_http.original.bodies import pretty
+from sax_http.problems import problem_body
 
 if TYPE_CHECKING:
     import asyncio
@@ -57,9 +59,13 @@ class BoundedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        # uvicorn would answer connections over the limit in plain text; see `on_headers_complete`.
+        self._max_connections = config.limit_concurrency
+        self.limit_concurrency = None
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._is_in_head = False
+        self.url = b""  # A head may be refused before its first byte.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
@@ -122,8 +128,12 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Hand the request to the app."""
+        """Hand the request to the app, unless there are too many connections."""
         self._head_is_over()
+        if self._max_connections is not None and len(self.connections) > self._max_connections:
+            raise _Refused(
+                503, f"This server has {self._max_connections} connections open and takes no more."
+            )
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -160,7 +170,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
             self.transport.close()
             return
-        content = pretty({"detail": reason})
+        content = problem_body(HTTPException(status, reason), self.url.decode("latin-1"))
         head = (
             f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\n"
             f"content-type: application/json\r\ncontent-length: {len(content)}\r\nconnection: close\r\n\r\n"

@@ -151,3 +151,13 @@ async def test_two_requests_on_one_connection(http):
     get = b"GET /livez HTTP/1.1\r\nhost: a\r\n%s\r\n"
     answer = await _raw(http, get % b"" + get % b"connection: close\r\n")
     assert answer.count(b"HTTP/1.1 200") == 2
+
+
+async def test_connections_over_the_limit_are_a_503(http):
+    """The server under test takes 64 connections; the next one is told so, in the shape of its route."""
+    idle = [await asyncio.open_connection(*http.address) for _ in range(64)]
+    answer = await _raw(http, b"GET /v1/models HTTP/1.1\r\nhost: a\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b'"error"' in answer
+    for _, writer in idle:
+        writer.close()

@@ -123,7 +123,7 @@ async function ask(text) {
     if (path.includes("chat")) conversation.push({ role: "assistant", content: answer.textContent });
   } catch (error) {
     answer.append(element("div", error.name === "AbortError" ? "wait" : "bad", error.name === "AbortError" ? "stopped" : error.message));
-    conversation = conversation.slice(0, -1);
+    if (path.includes("chat")) conversation = conversation.slice(0, -1);
   } finally {
     asking = null;
     $("send").disabled = false;
