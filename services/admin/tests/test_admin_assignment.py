@@ -61,9 +61,20 @@ def test_an_idle_server_is_taken_before_one_that_shares_its_memory():
 
 
 def test_memory_used_outside_of_models_is_not_given_away():
-    """A server whose process already uses its memory takes no second model."""
+    """A server whose process already uses its memory takes one model that declares nothing, but no second."""
     servers = {"s1": room(total_bytes=16 * GIB, used_bytes=15 * GIB)}
-    assert assign([model("a")], servers, {}) == {"a": ()}
+    assert assign([model("a"), model("b")], servers, {}) == {"a": ("s1",), "b": ()}
+    assert assign([model("a", ram=2 * GIB)], servers, {}) == {"a": ()}
+
+
+def test_a_model_measured_to_be_larger_than_a_server_is_not_sent_there():
+    """What it took on one server is believed about another."""
+    big = Room(
+        offer=ServerOffer(model_paths=("p",)), total_bytes=64 * GIB, held={"a": Held(Hold.LOADED, 40 * GIB)}
+    )
+    assert assign([model("a", replicas=2)], {"s1": big, "s2": room(total_bytes=16 * GIB)}, {}) == {
+        "a": ("s1",)
+    }
 
 
 def test_constraints_must_be_among_the_tags():

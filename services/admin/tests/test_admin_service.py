@@ -164,10 +164,10 @@ async def test_a_join_without_address_or_server_is_an_invalid_argument(cell, req
     assert await code_of(cell.stub.Join(request_)) == CODE.INVALID_ARGUMENT
 
 
-async def test_a_join_from_an_address_that_does_not_answer_is_a_deadline_exceeded(cell):
+async def test_a_join_from_an_address_that_does_not_answer_is_a_deadline_exceeded(fast_cell):
     """The admin asks the server for its status before it lets it in, for ten seconds."""
     request = admin_pb2.JoinRequest(address="127.0.0.1:1", model_server=admin_pb2.ModelServer())
-    assert await code_of(cell.stub.Join(request, timeout=15)) == CODE.DEADLINE_EXCEEDED
+    assert await code_of(fast_cell.stub.Join(request, timeout=15)) == CODE.DEADLINE_EXCEEDED
 
 
 async def test_a_closed_cell_acl_denies_publish_and_join(cell):
@@ -178,16 +178,19 @@ async def test_a_closed_cell_acl_denies_publish_and_join(cell):
     assert await code_of(cell.stub.Join(request)) == CODE.PERMISSION_DENIED
 
 
-async def test_the_configuration_is_read_again_while_running(cell):
+async def test_the_configuration_is_read_again_while_running(fast_cell):
     """An ACL written by sax-admin-config reaches a running admin within its five seconds."""
     await configure(
-        CELL, sax_root=str(cell.root / "sax-root"), fs_root=str(cell.root / "fs-root"), admin_acl="acl/none"
+        CELL,
+        sax_root=str(fast_cell.root / "sax-root"),
+        fs_root=str(fast_cell.root / "fs-root"),
+        admin_acl="acl/none",
     )
     for _ in range(80):
-        if cell.server.controller.machine.rules.admin_acl == "acl/none":
+        if fast_cell.server.controller.machine.rules.admin_acl == "acl/none":
             break
         await asyncio.sleep(0.1)
-    assert await code_of(cell.publish()) == CODE.PERMISSION_DENIED
+    assert await code_of(fast_cell.publish()) == CODE.PERMISSION_DENIED
 
 
 async def test_the_same_operation_id_is_answered_the_same(cell):

@@ -134,7 +134,15 @@ class Ledger:
         self.measured = _measured(servers.values())
 
     def fits(self, spec: ModelSpec, address: ServerAddress) -> bool:
-        """Tell whether there is room for one more replica."""
+        """Tell whether there is room for one more replica.
+
+        An idle server may try whatever declares no need and was not measured to be too large: it can
+        refuse, and a guess must not keep a model from the only server there is.
+        """
+        room = self.servers[address]
+        is_guess = declared_bytes(spec.overrides, chips.cores(room.offer.chip_topology)) is None
+        if is_guess and not self.count[address]:
+            return not room.total_bytes or self.measured.get(spec.name, 0) <= room.total_bytes
         return charge(spec, self.servers[address], self.measured) <= self.free[address]
 
     def place(self, spec: ModelSpec, address: ServerAddress) -> None:

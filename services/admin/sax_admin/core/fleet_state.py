@@ -251,7 +251,7 @@ class FleetState:
         return effects
 
     def _freeze(self, states: Mapping[ServerAddress, Liveness]) -> bool:
-        """Tell whether more than half vanished together: then nothing is reassigned, else the dead are given up."""
+        """Tell whether more than half vanished together; if not, the dead are given up for good."""
         counted = [states[address] for address, view in self.servers.items() if not view.is_written_off]
         if majority_vanished(counted):
             return True

@@ -141,7 +141,7 @@ def _is_free(view: ServerView, name: ModelName, status: Status) -> bool:
 def _waits(view: ServerView, name: ModelName, digest: Digest, now_ms: int) -> bool:
     """Tell whether the same try failed lately and its time has not come yet."""
     attempt = view.attempts.get(name)
-    return attempt is not None and attempt.digest == digest and now_ms < attempt.retry_at_ms
+    return attempt is not None and attempt.digest in (digest, NO_DIGEST) and now_ms < attempt.retry_at_ms
 
 
 def _waits_to_unload(view: ServerView, name: ModelName, now_ms: int) -> bool:
@@ -171,6 +171,9 @@ def _toward(one: _Round, spec: ModelSpec, view: ServerView, home: Collection[Mod
         return None
     if kind == OrderKind.UNLOAD:
         return _order(kind, view, spec.name, one.wanted.term)
+    if kind == OrderKind.UPDATE_ACLS and seen is not None:
+        # ACLs change nothing that is loaded, so the server is told its own digest.
+        digest = seen.digest
     return _order(kind, view, spec.name, one.wanted.term, spec=spec, digest=digest)
 
 

@@ -157,7 +157,10 @@ class ServerView:
         if seen is None or seen.status != Status.LOADED or self.report.is_draining:
             return False
         under_way = self.in_flight.get(model)
-        return under_way is None or under_way.kind in (OrderKind.UPDATE_ACLS, OrderKind.LOAD)
+        if under_way is None or under_way.kind in (OrderKind.UPDATE_ACLS, OrderKind.LOAD):
+            return True
+        # Our servers go on with the old checkpoint while they load the new one beside it.
+        return under_way.kind == OrderKind.UPDATE_CHECKPOINT and not self.is_original
 
     def hint(self) -> ServerHint:
         """Return what to remember of this server for the next leader."""
@@ -214,9 +217,8 @@ class ServerView:
         """Note that `order` is under way."""
         self.in_flight[order.model] = order
         self.orders_changed += 1
-        if order.kind == OrderKind.UNLOAD:
-            return
-        self.ordered[order.model] = order.digest
+        if order.kind in (OrderKind.LOAD, OrderKind.UPDATE_CHECKPOINT):
+            self.ordered[order.model] = order.digest
 
     def finish(self, order: Order, error: str | None, now_ms: int) -> bool:
         """Take in the end of an order; false when it is not one of those under way (it was superseded)."""

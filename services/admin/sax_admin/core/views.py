@@ -77,7 +77,8 @@ def _replica(spec: ModelSpec, view: ServerView, now_ms: int) -> ReplicaView:
     is_current = attempt is not None and attempt.digest in (digest_of(spec), b"")
     status = seen.status if seen else Status.NONE
     reason = seen.failure_reason if seen and status == Status.FAILED else ""
-    if attempt is not None and is_current and status not in (Status.LOADED, Status.LOADING):
+    if attempt is not None and is_current:
+        # Shown beside a LOADED one too: then an update failed and the old checkpoint goes on.
         reason = reason or attempt.reason
         # Between two tries the model is absent on the server, but for people it is a failed one.
         status = Status.FAILED if status == Status.NONE and spec.name not in view.in_flight else status
