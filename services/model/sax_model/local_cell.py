@@ -222,8 +222,9 @@ class LocalCell:
         while self._children:
             # Started admin, model, HTTP; stopped the other way round (DESIGN D18).
             child = self._children.pop()
-            await child.stop(STOP_TIMEOUT_S)
-            self._say(f"{child.name} stopped")
+            if child.is_running:
+                await child.stop(STOP_TIMEOUT_S)
+                self._say(f"{child.name} stopped")
         if self._folder is not None:
             self._folder.cleanup()
 

@@ -47,7 +47,10 @@ class ServeConfig(Config):
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command; returns the exit code: 0 after Ctrl-C, 1 when something failed, 2 for wrong usage."""
+    """Serve a model on this machine: admin, model and HTTP server in one command.
+
+    Returns the exit code: 0 after Ctrl-C, 1 when something failed, 2 for wrong usage.
+    """
     config, path = parse(argv)
     try:
         plan = make_plan(config, path)
