@@ -134,7 +134,7 @@ class Bench:
 
 
 def measure(bench: Bench, streams: list[int], rounds: int) -> dict[tuple[str, int], list[Run]]:
-    """Run all ways in turn, so that a slow minute of the machine is everybody's; the first round is warm-up."""
+    """Run all ways in turn, so that a slow minute is everybody's; the first round is warm-up."""
     runs: dict[tuple[str, int], list[Run]] = {}
     for number in range(rounds + 1):
         for count in streams:

@@ -38,7 +38,8 @@ _TOKENS = re.compile(rb'"completion_tokens":\s*(\d+)')
 
 def prompt(number: int) -> str:
     """Return the prompt of one request: no two are equal, so that no prefix cache answers for the engine."""
-    return f"Story {number:05d}. Once upon a time there was a tale about {_TOPICS[number % len(_TOPICS)]}. It begins"
+    topic = _TOPICS[number % len(_TOPICS)]
+    return f"Story {number:05d}. Once upon a time there was a tale about {topic}. It begins"
 
 
 @dataclass
