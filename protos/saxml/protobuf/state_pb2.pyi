@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class StateRecord(_message.Message):
-    __slots__ = ("sequence", "term", "cell_uid", "leader_address", "models", "operations", "servers", "previous_crc32c", "min_reader_version", "written_unix_ms")
+    __slots__ = ("sequence", "term", "cell_uid", "leader_address", "models", "operations", "servers", "previous_crc32c", "min_reader_version", "written_unix_ms", "offers")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TERM_FIELD_NUMBER: _ClassVar[int]
     CELL_UID_FIELD_NUMBER: _ClassVar[int]
@@ -18,6 +18,7 @@ class StateRecord(_message.Message):
     PREVIOUS_CRC32C_FIELD_NUMBER: _ClassVar[int]
     MIN_READER_VERSION_FIELD_NUMBER: _ClassVar[int]
     WRITTEN_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    OFFERS_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     term: int
     cell_uid: str
@@ -28,7 +29,8 @@ class StateRecord(_message.Message):
     previous_crc32c: int
     min_reader_version: int
     written_unix_ms: int
-    def __init__(self, sequence: _Optional[int] = ..., term: _Optional[int] = ..., cell_uid: _Optional[str] = ..., leader_address: _Optional[str] = ..., models: _Optional[_Iterable[_Union[_admin_pb2.Model, _Mapping]]] = ..., operations: _Optional[_Iterable[_Union[AppliedOperation, _Mapping]]] = ..., servers: _Optional[_Iterable[_Union[ServerHint, _Mapping]]] = ..., previous_crc32c: _Optional[int] = ..., min_reader_version: _Optional[int] = ..., written_unix_ms: _Optional[int] = ...) -> None: ...
+    offers: _containers.RepeatedCompositeFieldContainer[_admin_pb2.ModelServer]
+    def __init__(self, sequence: _Optional[int] = ..., term: _Optional[int] = ..., cell_uid: _Optional[str] = ..., leader_address: _Optional[str] = ..., models: _Optional[_Iterable[_Union[_admin_pb2.Model, _Mapping]]] = ..., operations: _Optional[_Iterable[_Union[AppliedOperation, _Mapping]]] = ..., servers: _Optional[_Iterable[_Union[ServerHint, _Mapping]]] = ..., previous_crc32c: _Optional[int] = ..., min_reader_version: _Optional[int] = ..., written_unix_ms: _Optional[int] = ..., offers: _Optional[_Iterable[_Union[_admin_pb2.ModelServer, _Mapping]]] = ...) -> None: ...
 
 class AppliedOperation(_message.Message):
     __slots__ = ("operation_id", "sequence", "kind", "model_id", "client", "unix_ms")
@@ -47,7 +49,7 @@ class AppliedOperation(_message.Message):
     def __init__(self, operation_id: _Optional[str] = ..., sequence: _Optional[int] = ..., kind: _Optional[str] = ..., model_id: _Optional[str] = ..., client: _Optional[str] = ..., unix_ms: _Optional[int] = ...) -> None: ...
 
 class ServerHint(_message.Message):
-    __slots__ = ("address", "data_address", "ordered", "model_server", "debug_address")
+    __slots__ = ("address", "data_address", "ordered", "offer", "debug_address")
     class OrderedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -58,14 +60,14 @@ class ServerHint(_message.Message):
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     DATA_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     ORDERED_FIELD_NUMBER: _ClassVar[int]
-    MODEL_SERVER_FIELD_NUMBER: _ClassVar[int]
+    OFFER_FIELD_NUMBER: _ClassVar[int]
     DEBUG_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     address: str
     data_address: str
     ordered: _containers.ScalarMap[str, bytes]
-    model_server: _admin_pb2.ModelServer
+    offer: int
     debug_address: str
-    def __init__(self, address: _Optional[str] = ..., data_address: _Optional[str] = ..., ordered: _Optional[_Mapping[str, bytes]] = ..., model_server: _Optional[_Union[_admin_pb2.ModelServer, _Mapping]] = ..., debug_address: _Optional[str] = ...) -> None: ...
+    def __init__(self, address: _Optional[str] = ..., data_address: _Optional[str] = ..., ordered: _Optional[_Mapping[str, bytes]] = ..., offer: _Optional[int] = ..., debug_address: _Optional[str] = ...) -> None: ...
 
 class Lease(_message.Message):
     __slots__ = ("holder_address", "incarnation", "term", "renewals", "is_released")

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import google_crc32c
 from google.protobuf.message import DecodeError
@@ -23,8 +24,20 @@ from sax_common.errors import DataLoss
 from sax_common.names import ModelName
 from saxml.protobuf import admin_pb2, state_pb2
 
-from sax_admin.core.cell import AppliedOperation, Digest, ModelSpec, Record, ServerAddress, ServerHint, Term
+from sax_admin.core.cell import (
+    AppliedOperation,
+    Digest,
+    ModelSpec,
+    Record,
+    ServerAddress,
+    ServerHint,
+    ServerOffer,
+    Term,
+)
 from sax_admin.wire import model_of, offer_of, server_of, spec_of, unknown_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAGIC = b"SAXSTAT1"
 _HEAD = struct.Struct("<8sII")
@@ -33,12 +46,17 @@ _LENGTH = struct.Struct("<I")
 
 def encode(record: Record) -> tuple[bytes, int]:
     """Return the bytes of a record and its checksum."""
+    # Nearly all servers of a cell offer the same few hundred paths.
+    offers = {
+        offer: position
+        for position, offer in enumerate(sorted({h.offer for h in record.servers}, key=repr), 1)
+    }
     message = state_pb2.StateRecord(
         sequence=record.sequence,
         term=record.term,
         cell_uid=record.cell_uid,
         leader_address=record.leader_address,
-        servers=[_hint_message(hint) for hint in record.servers],
+        offers=[server_of(offer) for offer in offers],
         previous_crc32c=record.previous_crc,
         min_reader_version=record.min_reader_version,
         written_unix_ms=record.written_unix_ms,
@@ -49,6 +67,7 @@ def encode(record: Record) -> tuple[bytes, int]:
             message.SerializeToString(),
             *(_model_part(spec) for spec in record.models),
             *(_operation_part(operation) for operation in record.operations),
+            *(_hint_part(hint, offers[hint.offer]) for hint in record.servers),
             record.unknown,
         )
     )
@@ -106,19 +125,21 @@ def _operation_part(operation: AppliedOperation) -> bytes:
     return state_pb2.StateRecord(operations=[message]).SerializeToString()
 
 
-def _hint_message(hint: ServerHint) -> state_pb2.ServerHint:
+@lru_cache(maxsize=4_096)
+def _hint_part(hint: ServerHint, offer: int) -> bytes:
     message = state_pb2.ServerHint(
         address=hint.address,
         data_address=hint.data_address,
         debug_address=hint.debug_address,
         ordered={model: bytes(digest) for model, digest in hint.ordered},
-        model_server=server_of(hint.offer),
+        offer=offer,
     )
     message.MergeFromString(hint.unknown)
-    return message
+    return state_pb2.StateRecord(servers=[message]).SerializeToString()
 
 
 def _record_of(message: state_pb2.StateRecord) -> Record:
+    offers = [ServerOffer(), *(offer_of(server) for server in message.offers)]
     return Record(
         sequence=message.sequence,
         term=Term(message.term),
@@ -126,7 +147,7 @@ def _record_of(message: state_pb2.StateRecord) -> Record:
         leader_address=message.leader_address,
         models=tuple(spec_of(model) for model in message.models),
         operations=tuple(_operation_of(operation) for operation in message.operations),
-        servers=tuple(_hint_of(hint) for hint in message.servers),
+        servers=tuple(_hint_of(hint, offers) for hint in message.servers),
         previous_crc=message.previous_crc32c,
         min_reader_version=message.min_reader_version,
         written_unix_ms=message.written_unix_ms,
@@ -146,12 +167,16 @@ def _operation_of(message: state_pb2.AppliedOperation) -> AppliedOperation:
     )
 
 
-def _hint_of(message: state_pb2.ServerHint) -> ServerHint:
+def _hint_of(message: state_pb2.ServerHint, offers: Sequence[ServerOffer]) -> ServerHint:
+    if not 0 <= message.offer < len(offers):
+        raise DataLoss(
+            f"server {message.address} of a state record has offer {message.offer} of {len(offers) - 1}"
+        )
     return ServerHint(
         address=ServerAddress(message.address),
         data_address=message.data_address,
         debug_address=message.debug_address,
-        offer=offer_of(message.model_server),
+        offer=offers[message.offer],
         ordered=tuple(
             sorted((ModelName(model), Digest(digest)) for model, digest in message.ordered.items())
         ),

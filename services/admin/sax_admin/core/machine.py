@@ -12,6 +12,7 @@ The shell and a simulator drive it in the same way: they own the clock, the stor
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from sax_common.errors import SaxError
     from sax_common.names import ModelName
 
-    from sax_admin.core.cell import Record
+    from sax_admin.core.cell import ModelSpec, Record
 
 RECORDS_KEPT = 100
 RECONCILE_EVERY_MS = 20
@@ -297,17 +298,19 @@ class Machine:
 
     def model(self, name: ModelName, now_ms: int) -> ModelView:
         """Show one model. Raises NotFound when it is not published."""
-        return model_view(
-            published(self.journal.state, name), self.fleet.servers, self.fleet.placement, now_ms
-        )
+        return self._view(published(self.journal.state, name), now_ms)
 
     def models(self, now_ms: int) -> list[ModelView]:
         """Show all models, by name."""
-        state = self.journal.state
-        return [
-            model_view(state.models[name], self.fleet.servers, self.fleet.placement, now_ms)
-            for name in sorted(state.models)
-        ]
+        models = self.journal.state.models
+        return [self._view(models[name], now_ms) for name in sorted(models)]
+
+    def _view(self, spec: ModelSpec, now_ms: int) -> ModelView:
+        view = model_view(spec, self.fleet.servers, self.fleet.placement, now_ms)
+        if view.shortfall_reason and self.fleet.is_silent:
+            reason = "this admin has just begun to lead and waits up to 10 s for the servers it was told of"
+            return replace(view, shortfall_reason=reason)
+        return view
 
     def stats(self, name: ModelName | None, now_ms: int) -> StatsView:
         """Count all servers, or those of one model. Raises NotFound for an unknown model or a lost server."""

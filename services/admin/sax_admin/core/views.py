@@ -100,7 +100,7 @@ def shortfall(
     ready = sum(replica.is_ready for replica in replicas)
     if ready >= spec.replicas:
         return ""
-    parts = [f"{ready} of {spec.replicas} replicas are ready"]
+    parts = []
     loading = sum(replica.status == Status.LOADING for replica in replicas)
     if loading:
         parts.append(f"{loading} loading")
@@ -114,6 +114,11 @@ def shortfall(
         f"{replica.address} does not answer or is draining"
         for replica in replicas
         if replica.status == Status.LOADED and not replica.is_ready
+    ]
+    parts += [
+        f"{replica.address} has to make room first"
+        for replica in replicas
+        if replica.status in (Status.NONE, Status.UNLOADING)
     ]
     if len(replicas) < spec.replicas:
         parts.append(_no_place(spec, list(servers), len(replicas), now_ms))
