@@ -161,7 +161,9 @@ class LanguageRunner:
             requests = await self._pool.run(
                 lambda: model.score_requests(request_id, prefix, suffixes, extra, deadline_ms=deadline_ms)
             )
+            span = EngineSpan(self._tracer, operation="score", model=key, request_id=request_id)
             async with AsyncExitStack() as open_streams:
+                open_streams.enter_context(_spanned(span, sum(len(each.prompt) for each in requests)))
                 streams = [
                     await open_streams.enter_async_context(self._dispatcher.open(entry.lane, each))
                     for each in requests
@@ -215,6 +217,18 @@ class LanguageRunner:
                     first_token_ms=run.first_token_ms,
                     ended_ms=self._clock.monotonic_ms(),
                 )
+
+
+@contextmanager
+def _spanned(span: EngineSpan, prompt_tokens: int) -> Iterator[None]:
+    """Trace a Score request, however it ends."""
+    span.event("queue")
+    try:
+        yield
+    except BaseException as error:
+        span.end(finish_reason=_reason(error), prompt_tokens=prompt_tokens, error=error)
+        raise
+    span.end(finish_reason="length", prompt_tokens=prompt_tokens)
 
 
 def _reason(error: BaseException) -> str:
