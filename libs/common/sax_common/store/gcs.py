@@ -25,6 +25,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 import google.auth
@@ -185,14 +186,15 @@ class GcsStore:
 
 def _make_client() -> storage.Client:
     if os.environ.get(EMULATOR_VARIABLE):
-        anonymous = auth_credentials.AnonymousCredentials()  # type: ignore[no-untyped-call] -- Theirs.
+        anonymous = auth_credentials.AnonymousCredentials()  # type: ignore[no-untyped-call]  # Theirs.
         return storage.Client(project=_PROJECT, credentials=anonymous)
     try:
         credentials, _ = google.auth.default(scopes=[SCOPE])
     except auth_errors.DefaultCredentialsError as error:
         raise FailedPrecondition(
             "There are no Google Cloud credentials on this machine: run"
-            " `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS to a key file, or use a directory as root."
+            " `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS to a key file,"
+            " or use a directory as root."
             f" ({error})"
         ) from error
     return storage.Client(project=_PROJECT, credentials=credentials)
@@ -206,8 +208,8 @@ def _translated(error: Exception, what: str, *, is_change: bool) -> SaxError:
     """Say in the port's words what went wrong with one request; the table is in the module's docstring."""
     message = f"Could not {what}: {str(error).partition(chr(10))[0]}"
     if isinstance(error, api.GoogleAPICallError):
-        status = int(error.code or requests.codes.server_error)
-        if status == requests.codes.request_timeout or status >= requests.codes.server_error:
+        status = int(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
+        if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return _lost(message, is_change=is_change)
         return _BY_STATUS.get(status, InvalidArgument)(message)
     if isinstance(error, auth_errors.RefreshError):
