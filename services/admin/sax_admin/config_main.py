@@ -38,10 +38,20 @@ class ConfigFlags(LogFlags):
         default="", description="Directory or gs://bucket/path where the admin keeps its state."
     )
     admin_acl: str = Field(default="acl/all", description="Access control list of those who may publish.")
+    cell_uid: str = Field(
+        default="",
+        description="Identity to give the cell; only to go on with state whose config.proto was lost.",
+    )
 
 
-async def configure(cell: CellName, *, sax_root: str, fs_root: str, admin_acl: str) -> wire_cell.CellConfig:
-    """Write the cell's configuration and return it. Raises SaxError when the store refuses."""
+async def configure(
+    cell: CellName, *, sax_root: str, fs_root: str, admin_acl: str, cell_uid: str = ""
+) -> wire_cell.CellConfig:
+    """Write the cell's configuration and return it. Raises SaxError when the store refuses.
+
+    A new cell gets a new identity. One that an original program made has none, and keeps none: its admin
+    server takes that of the state, if there is any.
+    """
     await open_store(fs_root).close()  # A root that cannot be one is refused before anything is written.
     root = open_store(sax_root)
     try:
@@ -52,7 +62,7 @@ async def configure(cell: CellName, *, sax_root: str, fs_root: str, admin_acl: s
         config = wire_cell.CellConfig(
             fs_root=fs_root,
             admin_acl=admin_acl,
-            cell_uid=old.cell_uid or secrets.token_hex(16),
+            cell_uid=cell_uid or (old.cell_uid if found else secrets.token_hex(16)),
             unknown=old.unknown,
         )
         _log.info(f"Creating config {config}")
@@ -76,7 +86,11 @@ async def run(flags: ConfigFlags) -> int:
     cell = names.parse_cell(flags.sax_cell)
     sax_root = roots.find_sax_root(flags.sax_root, os.environ)
     await configure(
-        cell, sax_root=sax_root, fs_root=flags.fs_root, admin_acl=names.check_acl_name(flags.admin_acl)
+        cell,
+        sax_root=sax_root,
+        fs_root=flags.fs_root,
+        admin_acl=names.check_acl_name(flags.admin_acl),
+        cell_uid=flags.cell_uid,
     )
     return 0
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 
+import grpc
 import pytest
 from sax_testing.fake_modelet import GIB, FakeModelServer
 from saxml.protobuf import admin_pb2, common_pb2
@@ -230,5 +231,52 @@ async def test_a_restarted_admin_reloads_nothing_and_tells_everything_anew(tmp_p
             assert (new.result.has_fullset, list(new.result.values)) == (True, [fake.address])
             assert (old.term, new.term) == (1, 2)
             assert fake.kinds() == ["load"] or fake.kinds() == ["load", "update_acls"]
+    finally:
+        await fake.stop()
+
+
+async def test_a_dead_server_is_replaced_after_twenty_seconds_and_not_before(fast_cell, eventually):
+    """A replica moves when its server is given up; a server that is only suspect keeps its place."""
+    async with joined(fast_cell) as first, joined(fast_cell) as second, joined(fast_cell) as third:
+        await fast_cell.publish()
+        await fast_cell.ready()
+        (home,) = [fake for fake in (first, second, third) if fake.models]
+        await home.stop()
+        others = [fake for fake in (first, second, third) if fake is not home]
+        await asyncio.sleep(1.2)  # Twelve seconds of the admin's time.
+        assert [fake.orders for fake in others] == [[], []]
+        await eventually(lambda: sum(len(fake.models) for fake in others) == 1)
+        await home.restart()  # So that the end of the block can stop it again.
+
+
+async def test_nothing_is_reassigned_when_most_servers_vanish_together(fast_cell):
+    """More than half silent at once looks like our own fault: replicas stay where they were put."""
+    async with joined(fast_cell) as first, joined(fast_cell) as second, joined(fast_cell) as third:
+        await fast_cell.publish()
+        await fast_cell.ready()
+        (home,) = [fake for fake in (first, second, third) if fake.models]
+        other, left = (fake for fake in (first, second, third) if fake is not home)
+        await home.stop()
+        await other.stop()
+        await asyncio.sleep(4)  # Forty seconds of the admin's time.
+        assert left.orders == []
+        assert "does not answer" in (await fast_cell.listed()).shortfall_reason
+        with pytest.raises(grpc.RpcError) as caught:
+            await fast_cell.stub.Stats(admin_pb2.StatsRequest(model_id=M))
+        assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+        await home.restart()
+        await other.restart()
+
+
+async def test_a_server_that_has_seen_a_higher_term_is_led_again(cell, eventually):
+    """A server that has seen a higher term makes this admin claim above it."""
+    fake = FakeModelServer()
+    fake.highest_term = 41
+    await fake.start()
+    try:
+        await fake.join(f"127.0.0.1:{cell.server.port}")
+        await cell.publish()
+        await eventually(lambda: fake.kinds() == ["load"])
+        assert fake.orders[-1].term == cell.server.controller.machine.term == 42
     finally:
         await fake.stop()

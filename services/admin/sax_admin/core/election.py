@@ -56,7 +56,8 @@ def check_readable(record: Record, cell_uid: str) -> None:
     if record.cell_uid and cell_uid and record.cell_uid != cell_uid:
         raise FailedPrecondition(
             f"state record {record.sequence} belongs to the cell with uid {record.cell_uid}, this cell's uid "
-            f"is {cell_uid}: two cells share one fs_root path; give each cell its own"
+            f"is {cell_uid}: two cells share one fs_root; give each its own (or, if config.proto was "
+            f"lost, go on with sax-admin-config --cell_uid={record.cell_uid})"
         )
     if record.min_reader_version > RECORD_VERSION:
         raise FailedPrecondition(
