@@ -1,0 +1,1 @@
+"""Language models: what a call says, what a template allows, and the model that the server drives."""

@@ -1,0 +1,1 @@
+"""The classes that can be published: small files of numbers."""

@@ -1,0 +1,1 @@
+"""Text: tokenizers behind one small class, streaming detokenisation, chat templates."""
