@@ -26,7 +26,7 @@ class EngineSpan:
     """The span of one request; `operation` is `chat`, `text_completion` or our `score`."""
 
     def __init__(self, tracer: Tracer, *, operation: str, model: str, request_id: str = "") -> None:
-        self._started_ns = time.monotonic_ns()
+        self._started_ns = time.time_ns()
         self._span: Span = tracer.start_span(
             f"{operation} {model}",
             kind=SpanKind.INTERNAL,
@@ -39,13 +39,14 @@ class EngineSpan:
         )
         self._is_ended = False
 
-    def event(self, milestone: Milestone, **facts: AttributeValue) -> None:
-        """Note that the request reached a milestone now."""
+    def event(self, milestone: Milestone, *, at_unix_ns: int | None = None, **facts: AttributeValue) -> None:
+        """Note that the request reached a milestone, now or, where it is told afterwards, at `at_unix_ns`."""
         if not self._span.is_recording():
             return
-        self._span.add_event(milestone, facts)
+        at = at_unix_ns or time.time_ns()
+        self._span.add_event(milestone, facts, at)
         if milestone == "decode":
-            waited_s = (time.monotonic_ns() - self._started_ns) / 1e9
+            waited_s = (at - self._started_ns) / 1e9
             self._span.set_attribute("gen_ai.response.time_to_first_chunk", waited_s)
 
     def end(

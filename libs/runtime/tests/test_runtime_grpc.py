@@ -1,5 +1,7 @@
 """A real server and a real channel in one process."""
 
+# ruff: noqa: N802, D102, ARG002 -- Handlers are named and called as the protocol says.
+
 import asyncio
 import contextlib
 import math
@@ -159,7 +161,7 @@ async def test_a_stream_delivers_all_and_then_its_error():
             lm_pb2.GenerateRequest(model_key="fails", text="300")
         )
         seen = []
-        with pytest.raises(grpc.aio.AioRpcError, match="full"):
+        with pytest.raises(grpc.aio.AioRpcError, match="full"):  # noqa: PT012
             async for message in call:
                 seen.append(message.items[0].prefix_len)  # noqa: PERF401 - must survive the error.
         assert (seen, lm.closed) == (list(range(300)), 1)
@@ -175,7 +177,7 @@ async def test_a_cancelled_stream_closes_its_generator_at_once():
         assert server.in_flight == 1
         call.cancel()
         async with asyncio.timeout(5):
-            while server.in_flight:
+            while server.in_flight:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert lm.closed == 1
 
