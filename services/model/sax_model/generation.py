@@ -37,12 +37,26 @@ class TokenScore:
 
 @dataclass(slots=True)
 class Chunk:
-    """What is new for one sample: text, the sum of its tokens' log-probabilities, and how it ended."""
+    """What is new for one sample: text, sum of log-probabilities, number of tokens, and how it ended.
+
+    `tokens` is filled only when log-probabilities per token were asked for.
+    """
 
     text: str = ""
     score: float = 0.0
+    count: int = 0
     tokens: Sequence[TokenScore] = ()
     finish: FinishReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One whole sample."""
+
+    text: str
+    score: float
+    tokens: Sequence[TokenScore]
+    finish: FinishReason | None
 
 
 class _Sample:
@@ -59,15 +73,17 @@ class Generation:
     def __init__(
         self, model: HostedModel, *, samples: int, stop: Sequence[str] = (), wants_logprobs: bool = False
     ) -> None:
+        self._model = model
         self._samples = [_Sample(model.stream_decoder(stop)) for _ in range(samples)]
         self._wants_logprobs = wants_logprobs
         self.completion_tokens = 0
         self.cached_tokens = 0
         self.started_ms: int | None = None
 
-    def empty_answer(self) -> list[list[Chunk]]:
-        """Return a list to collect the chunks of each sample in."""
-        return [[] for _ in self._samples]
+    def answers(self, rounds: Sequence[Sequence[Chunk]]) -> list[Answer]:
+        """Put the chunks of every `take` together: one answer per sample, best first if the model says so."""
+        answers = [self._answer(chunks) for chunks in zip(*rounds, strict=True)]
+        return sorted(answers, key=lambda each: -each.score) if self._model.sorts_samples else answers
 
     @property
     def is_over(self) -> bool:
@@ -93,12 +109,23 @@ class Generation:
                 self._take_one(sample, chunks[emission.sample], emission)
         return chunks
 
+    def _answer(self, chunks: Sequence[Chunk]) -> Answer:
+        return Answer(
+            text="".join(chunk.text for chunk in chunks),
+            score=self._model.answer_score(
+                sum(chunk.score for chunk in chunks), sum(chunk.count for chunk in chunks)
+            ),
+            tokens=[token for chunk in chunks for token in chunk.tokens],
+            finish=next((chunk.finish for chunk in chunks if chunk.finish is not None), None),
+        )
+
     def _take_one(self, sample: _Sample, chunk: Chunk, emission: Emission) -> None:
         decoder = sample.decoder
         if emission.tokens:
             self.completion_tokens += len(emission.tokens)
             chunk.text += decoder.push(emission.tokens)
             chunk.score += sum(emission.logprobs)
+            chunk.count += len(emission.tokens)
             if self._wants_logprobs:
                 chunk.tokens = [*chunk.tokens, *_scores(emission)]
         if decoder.stopped:

@@ -40,6 +40,10 @@ class HostedModel(Protocol):
         """Device memory held: weights and caches."""
 
     @property
+    def sorts_samples(self) -> bool:
+        """Whether samples of a whole answer come best first; those of a stream keep their order."""
+
+    @property
     def methods(self) -> Mapping[str, MethodSpec]:
         """What it can do, by method name such as `lm.generate`."""
 
@@ -59,6 +63,9 @@ class HostedModel(Protocol):
 
     def score_of(self, emissions: Sequence[Emission]) -> float:
         """Return the score of one suffix."""
+
+    def answer_score(self, logprob_sum: float, tokens: int) -> float:
+        """Return the score of one generated sample."""
 
     def stream_decoder(self, stop: Sequence[str] = ()) -> TextDecoder:
         """Return a decoder for one sample, which cuts at the first of the `stop` strings."""

@@ -29,13 +29,11 @@ class LMServicer(lm_pb2_grpc.LMServiceServicer):
         async with self._runner.generation(
             request.model_key, "lm.generate", call, is_streaming=False, remaining_s=context.time_remaining()
         ) as run:
-            samples = run.generation.empty_answer()
+            rounds = []
             while not run.generation.is_over:
                 # Only a stop string can end a sample before the engine does, so only then each step matters.
-                chunks = await (run.next() if call.options.stop else run.rest())
-                for sample, chunk in zip(samples, chunks, strict=True):
-                    sample.append(chunk)
-            return wire_lm.generate_response(run.model, samples, _usage(run))
+                rounds.append(await (run.next() if call.options.stop else run.rest()))
+            return wire_lm.generate_response(run.model, run.generation.answers(rounds), _usage(run))
 
     async def GenerateStream(  # noqa: N802
         self, request: lm_pb2.GenerateRequest, context: grpc.aio.ServicerContext

@@ -11,7 +11,7 @@ from sax_zoo.lm.calls import ChatMessage, GenerateCall, GenerateOptions
 from saxml.protobuf import common_pb2, lm_pb2
 
 from sax_model.core.text import SentText
-from sax_model.generation import Chunk, FinishReason, TokenScore
+from sax_model.generation import Answer, Chunk, FinishReason, TokenScore
 from sax_model.hosted_model import HostedModel
 
 _FINISH = {
@@ -52,16 +52,16 @@ def usage(prompt_tokens: int, completion_tokens: int, cached_tokens: int) -> lm_
 
 
 def generate_response(
-    model: HostedModel, samples: Iterable[Sequence[Chunk]], used: lm_pb2.Usage
+    model: HostedModel, answers: Iterable[Answer], used: lm_pb2.Usage
 ) -> lm_pb2.GenerateResponse:
-    """Return the whole answer; `samples` holds all chunks of each sample, in order."""
+    """Return the whole answer, one text per sample."""
     response = lm_pb2.GenerateResponse(usage=used)
-    for chunks in samples:
+    for answer in answers:
         response.texts.add(
-            text="".join(chunk.text for chunk in chunks),
-            score=sum(chunk.score for chunk in chunks),
-            finish_reason=_FINISH[finish] if (finish := chunks[-1].finish) is not None else 0,
-            logprobs=[token_logprob(model, token) for chunk in chunks for token in chunk.tokens],
+            text=answer.text,
+            score=answer.score,
+            finish_reason=_FINISH[answer.finish] if answer.finish is not None else None,
+            logprobs=[token_logprob(model, token) for token in answer.tokens],
         )
     return response
 

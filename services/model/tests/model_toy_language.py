@@ -66,6 +66,7 @@ class ToyLanguage:
         }
     )
     memory_bytes: int = 1234
+    sorts_samples: bool = False
     is_closed: bool = False
 
     def generate_request(self, request_id, call, *, deadline_ms):
@@ -100,6 +101,10 @@ class ToyLanguage:
     def score_of(self, emissions):
         """Sum."""
         return sum(sum(emission.prompt_logprobs or ()) for emission in emissions)
+
+    def answer_score(self, logprob_sum, _tokens):
+        """The plain sum."""
+        return logprob_sum
 
     def stream_decoder(self, stop: Sequence[str] = ()) -> StreamDecoder:
         """The zoo's own decoder over the alphabet."""

@@ -71,6 +71,15 @@ async def test_every_stream_message_has_an_item_for_every_sample(loaded):
     assert len(set(texts)) > 1
 
 
+async def test_samples_of_a_whole_answer_come_best_first_where_the_model_sorts(loaded):
+    """Streams keep the order of the samples, whole answers are sorted by score."""
+    loaded.loader.loaded[0].sorts_samples = True
+    reply = await loaded.lm.Generate(ask(max_tokens=6, num_samples=4, temperature=2.0, seed=3))
+    scores = [text.score for text in reply.texts]
+    assert scores == sorted(scores, reverse=True)
+    assert len(set(scores)) > 1
+
+
 async def test_a_stop_string_ends_the_answer_before_it(loaded):
     """The stop string is not part of the text; the slot is free although the engine knew nothing."""
     whole = answer("ab", 30)
