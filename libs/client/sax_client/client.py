@@ -15,6 +15,7 @@ import asyncio
 import os
 import random
 import uuid
+import weakref
 from typing import TYPE_CHECKING, Self
 
 from sax_common import names
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from sax_common.store.port import ObjectStore
+
+MODELS_KEPT = 1024
+"""Above so many models, those that follow nothing are forgotten: a gateway is asked for any name."""
 
 PROXY_SCHEME = "google:///"
 """Model ids that name a target instead of a cell, as in the original (control_plane.md 3.3)."""
@@ -66,6 +70,7 @@ class AsyncClient:
         self._store: ObjectStore | None = None
         self._links: dict[names.CellName, AdminLink] = {}
         self._models: dict[tuple[str, ClientOptions], ModelClient] = {}
+        self._all: weakref.WeakSet[ModelClient] = weakref.WeakSet()
         self._pool = ChannelPool()
 
     async def __aenter__(self) -> Self:
@@ -102,9 +107,12 @@ class AsyncClient:
         """
         options = options or ClientOptions()
         key = (model_id, options)
-        if key not in self._models:
-            self._models[key] = self._new_model(model_id, options)
-        return self._models[key]
+        model = self._models.pop(key, None) or self._new_model(model_id, options)
+        self._models[key] = model  # At the end: the dictionary is in order of last use.
+        self._all.add(model)
+        if len(self._models) > MODELS_KEPT:
+            self._forget_idle()
+        return model
 
     async def store(self) -> ObjectStore:
         """The object store of the root, opened on first use. Raises MissingRoot and what opening raises."""
@@ -117,7 +125,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Stop all watches and close all connections; calls in flight end with CANCELLED."""
-        await asyncio.gather(*(model.close() for model in self._models.values()))
+        await asyncio.gather(*(model.close() for model in list(self._all)))
         self._models.clear()
         await self._pool.close()
         await asyncio.gather(*(link.close() for link in self._links.values()))
@@ -125,6 +133,12 @@ class AsyncClient:
         if self._store is not None:
             await self._store.close()
             self._store = None
+
+    def _forget_idle(self) -> None:
+        """Drop the models used longest ago that follow nothing; who still holds one may go on using it."""
+        idle = [key for key, model in self._models.items() if model.is_idle]
+        for key in idle[: len(self._models) - MODELS_KEPT]:
+            del self._models[key]
 
     def _new_model(self, model_id: str, options: ClientOptions) -> ModelClient:
         if options.num_conn <= 0:

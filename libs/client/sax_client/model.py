@@ -15,6 +15,7 @@ cancels the call, which frees the slot on the server.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -25,7 +26,7 @@ from sax_client.attempts import Attempts
 from sax_client.rpc import CallFailed, failure_of, unary
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from sax_client.attempts import Target
     from sax_client.pool import ChannelPool
@@ -83,17 +84,18 @@ class ModelClient:
         options: GenerateOptions | None = None,
         messages: Sequence[ChatMessage] | None = None,
         timeout_s: float | None = None,
-    ) -> AsyncIterator[StreamChunk]:
+    ) -> AsyncGenerator[StreamChunk, None]:
         """As `generate`, in pieces as they are made. Raises SaxError, also in the middle.
 
         The deadline covers the whole stream.
         """
         request = wire.generate_request(self.model_id, text, extra=extra, options=options, messages=messages)
         texts: list[str] = []
-        async for response in self.stream(
-            lm_pb2_grpc.LMServiceStub, "GenerateStream", request, timeout_s=timeout_s
-        ):
-            yield wire.stream_chunk(response, texts)
+        stream = self.stream(lm_pb2_grpc.LMServiceStub, "GenerateStream", request, timeout_s=timeout_s)
+        # Closed here and not by the garbage collector: the server's slot is free when `aclose` returns.
+        async with contextlib.aclosing(stream):
+            async for response in stream:
+                yield wire.stream_chunk(response, texts)
 
     async def call(
         self,
@@ -126,7 +128,7 @@ class ModelClient:
         request: Any,
         *,
         timeout_s: float | None = None,
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         """Any streaming data call, message by message. Raises SaxError."""
         attempts = self._attempts(timeout_s)
         while True:
@@ -151,6 +153,11 @@ class ModelClient:
             else:
                 attempts.ended(address)
                 return
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is followed and no call is in flight, so that the object may be forgotten."""
+        return self._target.replicas.is_idle
 
     async def close(self) -> None:
         """Stop following the model."""

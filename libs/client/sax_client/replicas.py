@@ -62,6 +62,10 @@ class Replicas(Protocol):
     def give_back(self, address: str, *, is_reachable: bool) -> None:
         """The call has ended."""
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is followed."""
+
     async def close(self) -> None:
         """Stop following and let all channels go."""
 
@@ -81,6 +85,11 @@ class FixedReplica:
     def give_back(self, address: str, *, is_reachable: bool) -> None:  # noqa: ARG002
         """Let the channel go."""
         self._pool.let_go(address)
+
+    @property
+    def is_idle(self) -> bool:
+        """Always: nothing is followed."""
+        return True
 
     async def close(self) -> None:
         """Nothing is kept."""
@@ -148,6 +157,11 @@ class WatchedReplicas:
         if load is not None:
             now_ms = self._clock.monotonic_ms()
             self._loads[address] = pick.finished(load, is_reachable=is_reachable, now_ms=now_ms)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the watch has ended: the model is not published, or was not called for long."""
+        return self._task is None or self._task.done()
 
     async def close(self) -> None:
         """Stop following."""

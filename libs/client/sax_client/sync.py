@@ -13,6 +13,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from sax_client import acls
 from sax_client.admin import DEFAULT_TIMEOUT_S, READY_TIMEOUT_S
 from sax_client.client import AsyncClient
 
@@ -99,6 +100,22 @@ class Client:
         """A published model."""
         return SyncModelClient(self._thread.run(_call(self._client.model, model_id, options)), self._thread)
 
+    def cell_acl(self, cell: str) -> str:
+        """See `acls.cell_acl`."""
+        return self._thread.run(acls.cell_acl(self._client, cell))
+
+    def set_cell_acl(self, cell: str, acl: str) -> None:
+        """See `acls.set_cell_acl`."""
+        self._thread.run(acls.set_cell_acl(self._client, cell, acl))
+
+    def start_status_server(self, port: int) -> int:
+        """Serve `/livez`, `/readyz` and `/metrics` on loopback until the process ends; give the port."""
+        # Imported here: only programs that ask for it have an HTTP server.
+        from sax_runtime.health import Health  # noqa: PLC0415
+        from sax_runtime.status_server import StatusServer  # noqa: PLC0415
+
+        return self._thread.run(StatusServer(Health(), address=f"127.0.0.1:{port}").start())
+
     def close(self) -> None:
         """Close all connections and end the thread; the client must not be used afterwards."""
         self._thread.run(self._client.close())
@@ -173,6 +190,12 @@ class SyncAdminClient:
     def wait_for_ready(self, model_id: str, replicas: int, *, timeout_s: float = READY_TIMEOUT_S) -> None:
         """See `AdminClient.wait_for_ready`."""
         self._run(self._admin.wait_for_ready(model_id, replicas, timeout_s=timeout_s))
+
+    def set_method_acl(
+        self, model_id: str, method: str, acl: str, *, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> None:
+        """See `acls.set_method_acl`."""
+        self._run(acls.set_method_acl(self._admin, model_id, method, acl, timeout_s=timeout_s))
 
     def watch(self, model_id: str) -> Iterator[WatchAnswer]:
         """See `AdminClient.watch`."""
