@@ -30,7 +30,7 @@ class Cell:
 
     server: AdminServer
     stub: Any
-    root: Path
+    root: Any
 
     async def publish(
         self, name: str = "m", *, path: str = "test.Model", replicas: int = 1, **more: Any
@@ -70,10 +70,10 @@ class FastClock(SystemClock):
 
 @asynccontextmanager
 async def running_cell(
-    root: Path, *, admin_acl: str = "acl/all", is_fast: bool = False
+    root: Path | str, *, admin_acl: str = "acl/all", is_fast: bool = False
 ) -> AsyncIterator[Cell]:
     """Run an admin server on a directory."""
-    sax_root, fs_root = str(root / "sax-root"), str(root / "fs-root")
+    sax_root, fs_root = f"{root}/sax-root", f"{root}/fs-root"
     await configure(CELL, sax_root=sax_root, fs_root=fs_root, admin_acl=admin_acl)
     settings = Settings(cell=CELL, sax_root=sax_root, port=0, status_port=0, listen_host="127.0.0.1")
     fatal: list[str] = []
