@@ -3,7 +3,7 @@
 Written on opentelemetry-api alone. The contrib instrumentation (opentelemetry-instrumentation-grpc) works
 as an interceptor of grpc.aio on both sides and wraps every stream in another generator, so each streamed
 token passes through it; here a call pays once when it starts and once when it ends, and a message pays
-nothing. bench figures are in libs/runtime/README.md. Without a configured SDK a span is a shared no-op, but
+nothing. bench/runtime.py measures it. Without a configured SDK a span is a shared no-op, but
 an incoming `traceparent` is still handed on, so a trace passes through processes that record nothing.
 
 Span names and attributes follow the RPC semantic conventions: `sax.Admin/Publish`, `rpc.system` and friends.
