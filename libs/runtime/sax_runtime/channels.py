@@ -22,7 +22,7 @@ import grpc
 from opentelemetry import trace
 from opentelemetry.trace import Span, Tracer
 
-from sax_runtime import telemetry, tracing
+from sax_runtime import tracing
 
 CALL_S = 60.0
 STREAM_S = 3600.0
@@ -49,7 +49,7 @@ def open_channel(
     else:
         plain = grpc.aio.secure_channel(address, credentials, options=options)
     return _Channel(
-        plain, call_s=call_s, stream_s=stream_s, tracer=tracer or telemetry.tracer("sax.grpc.client")
+        plain, call_s=call_s, stream_s=stream_s, tracer=tracer or trace.get_tracer("sax.grpc.client")
     )
 
 
