@@ -14,6 +14,8 @@ from saxml.protobuf import admin_pb2
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
+from sax_admin.core.servers import Status
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from sax_admin.controller import Controller
-    from sax_admin.core.servers import ServerView
+    from sax_admin.core.servers import SeenModel, ServerView
     from sax_admin.core.views import ModelView
 
 _STYLE = (
@@ -114,7 +116,7 @@ def _servers(views: Iterable[ServerView], now_ms: int) -> str:
 
 def _server_row(view: ServerView, now_ms: int) -> list[str]:
     lag = "never" if view.answered_ms is None else f"{(now_ms - view.answered_ms) / 1000:.3f}"
-    held = ", ".join(f"{name}: {seen.status.name}" for name, seen in sorted(view.seen.items())) or "Idle"
+    held = ", ".join(f"{name}: {_state(seen)}" for name, seen in sorted(view.seen.items())) or "Idle"
     failures = "; ".join(
         f"{name} failed {attempt.failures}x: {attempt.reason}"
         for name, attempt in sorted(view.attempts.items())
@@ -126,6 +128,12 @@ def _server_row(view: ServerView, now_ms: int) -> list[str]:
     topology = _enum_name(admin_pb2.ModelServer.ChipTopology, view.offer.chip_topology)
     liveness = view.liveness(now_ms).value
     return [link, *(escape(text) for text in (chip, topology, lag, held, f"{status} ({liveness})", failures))]
+
+
+def _state(seen: SeenModel) -> str:
+    if seen.status == Status.LOADING and seen.load_fraction:
+        return f"LOADING {seen.load_fraction:.0%}"
+    return seen.status.name
 
 
 def _enum_name(enum: object, number: int) -> str:

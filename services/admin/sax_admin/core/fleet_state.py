@@ -73,6 +73,7 @@ class FleetState:
                     known_since_ms=now_ms,
                     is_hinted=True,
                     ordered=dict(hint.ordered),
+                    unknown=hint.unknown,
                 ),
             )
         for view in self.servers.values():
@@ -99,7 +100,7 @@ class FleetState:
         self._window_ends_ms = now_ms
         return False
 
-    def join(self, event: Join, unix_ms: int, now_ms: int, term: Term) -> list[Effect]:
+    def join(self, event: Join, now_ms: int, term: Term) -> list[Effect]:
         """Take in a Join; answered at once only by a server that is known to answer."""
         view = self.servers.get(event.address)
         if view is None:
@@ -112,7 +113,7 @@ class FleetState:
             event.data_address,
             event.debug_address,
         )
-        view.joined_unix_ms, view.next_poll_ms = unix_ms, now_ms
+        view.next_poll_ms = now_ms
         is_same_run = event.incarnation == view.report.incarnation
         is_fresh = view.answered_ms is None or not is_same_run
         if view.answered_ms is not None and is_same_run and now_ms - view.answered_ms < 2 * POLL_EVERY_MS:
@@ -305,7 +306,8 @@ def _order_text(order: Order) -> str:
         case OrderKind.LOAD:
             return f"Loading model {order.model} onto server {order.server} (term {order.term})"
         case OrderKind.UNLOAD:
-            return f"Unloading model {order.model} from server {order.server} (term {order.term})"
+            why = ", nobody asked for it here" if order.is_guarded else ""
+            return f"Unloading model {order.model} from server {order.server} (term {order.term}{why})"
         case _:
             what = f"{order.kind.value} (term {order.term})"
             return f"Updating model {order.model} on server {order.server}: {what}"

@@ -83,7 +83,6 @@ class Machine:
         self.fleet = FleetState()
         self.leader_address = ""
         self._candidate = candidate
-        self._found: StateFound | None = None
         self._least_term = Term(0)
         self._unix_ms = 0
         self._is_dirty = False
@@ -127,7 +126,7 @@ class Machine:
 
     def _claim(self, found: StateFound) -> list[Effect]:
         """Try to take over from the newest record. Raises FailedPrecondition when it must not be led from."""
-        self.phase, self._found, self._unix_ms = Phase.CLAIMING, found, found.unix_ms
+        self.phase, self._unix_ms = Phase.CLAIMING, found.unix_ms
         if found.record is not None:
             check_readable(found.record, self._candidate.cell_uid)
         record = claim(
@@ -246,9 +245,7 @@ class Machine:
             case Join():
                 self._see_term(event.highest_term)
                 self._is_dirty = True
-                return self.fleet.join(event, self._unix_ms, now_ms, self.term) + self.fleet.tick(
-                    now_ms, self.term
-                )
+                return self.fleet.join(event, now_ms, self.term) + self.fleet.tick(now_ms, self.term)
             case PollAnswered(address, term, orders_changed, report) if term == self.term:
                 self._see_term(report.highest_term)
                 effects, is_changed = self.fleet.answered(address, orders_changed, report, now_ms, term)

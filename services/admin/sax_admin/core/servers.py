@@ -111,7 +111,6 @@ class ServerView:
     debug_address: str = ""
     offer: ServerOffer = field(default_factory=ServerOffer)
     known_since_ms: int = 0
-    joined_unix_ms: int = 0
     answered_ms: int | None = None
     next_poll_ms: int = 0
     is_polled: bool = False
@@ -124,6 +123,7 @@ class ServerView:
     unload_attempts: dict[ModelName, Attempt] = field(default_factory=dict)
     in_flight: dict[ModelName, Order] = field(default_factory=dict)
     orders_changed: int = 0
+    unknown: bytes = b""
 
     @property
     def seen(self) -> dict[ModelName, SeenModel]:
@@ -170,6 +170,7 @@ class ServerView:
             debug_address=self.debug_address,
             offer=self.offer,
             ordered=tuple(sorted(self.ordered.items())),
+            unknown=self.unknown,
         )
 
     def answer(self, report: Report, orders_changed: int, now_ms: int) -> bool:
