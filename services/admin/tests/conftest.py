@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 from sax_admin.config_main import configure
-from sax_admin.core.machine import Phase
 from sax_admin.server import AdminServer, Settings
 from sax_common.clock import SystemClock
 from sax_common.names import parse_cell
@@ -81,7 +80,7 @@ async def running_cell(
     await server.start()
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{server.port}")
     try:
-        await eventually(lambda: server.controller.machine.phase == Phase.LEADING)
+        await eventually(lambda: server.health.is_ready)
         yield Cell(server, admin_pb2_grpc.AdminStub(channel), root)
     finally:
         await channel.close()
