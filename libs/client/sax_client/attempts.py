@@ -37,6 +37,7 @@ class Target:
     clock: Clock
     rng: random.Random
     notice: Callable[[str], None]
+    ready_timeout_s: float | None = None
     budget: retry.Budget = field(default_factory=retry.Budget)
 
 
@@ -46,6 +47,10 @@ class Attempts:
     def __init__(self, target: Target, *, timeout_s: float) -> None:
         self._target = target
         self._deadline_ms = target.clock.monotonic_ms() + int(timeout_s * 1000)
+        self._ready_deadline_ms = self._deadline_ms
+        if target.ready_timeout_s is not None:
+            ready_ms = target.clock.monotonic_ms() + int(target.ready_timeout_s * 1000)
+            self._ready_deadline_ms = min(self._deadline_ms, ready_ms)
         self._tried: set[str] = set()
         self._number = 0
         self._last: SaxError | None = None
@@ -67,7 +72,7 @@ class Attempts:
         self._number += 1
         return await self._target.replicas.lease(
             tried=self._tried,
-            deadline_ms=self._deadline_ms,
+            deadline_ms=self._ready_deadline_ms,
             may_wait=self._target.kind is not retry.CallKind.DATA_FAIL_FAST,
         )
 

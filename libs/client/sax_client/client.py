@@ -151,6 +151,7 @@ class AsyncClient:
             clock=self._clock,
             rng=self._rng,
             notice=self._notice,
+            ready_timeout_s=options.ready_timeout_s,
         )
         return ModelClient(target, self._pool, options)
 

@@ -76,6 +76,14 @@ class ModelClient:
         response = await self.call(lm_pb2_grpc.LMServiceStub, "Score", request, timeout_s=timeout_s)
         return list(response.logp)
 
+    async def embed(
+        self, text: str, *, extra: ExtraInputs | None = None, timeout_s: float | None = None
+    ) -> list[float]:
+        """Embed `text`. Raises SaxError."""
+        request = wire.embed_request(self.model_id, text, extra)
+        response = await self.call(lm_pb2_grpc.LMServiceStub, "Embed", request, timeout_s=timeout_s)
+        return list(response.embedding)
+
     async def generate_stream(
         self,
         text: str,

@@ -252,6 +252,12 @@ class SyncModelClient:
         """See `ModelClient.score`."""
         return self._run(self._model.score(prefix, suffixes, extra=extra, timeout_s=timeout_s))
 
+    def embed(
+        self, text: str, *, extra: ExtraInputs | None = None, timeout_s: float | None = None
+    ) -> Sequence[float]:
+        """See `ModelClient.embed`."""
+        return self._run(self._model.embed(text, extra=extra, timeout_s=timeout_s))
+
     def call(self, service: Any, method: str, request: Any, *, timeout_s: float | None = None) -> Any:
         """See `ModelClient.call`."""
         return self._run(self._model.call(service, method, request, timeout_s=timeout_s))

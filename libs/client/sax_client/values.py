@@ -191,10 +191,12 @@ class ClientOptions:
     `num_conn` bounds how many replicas one client process uses (original default 37), so that a large cell
     does not hold a connection from everybody to everybody. `proxy_address` skips the cell and calls that
     target. `fail_fast` gives up at once on UNAVAILABLE, RESOURCE_EXHAUSTED and when no replica is ready.
-    `timeout_s` is the deadline of calls that do not give their own.
+    `timeout_s` is the deadline of calls that do not give their own. `ready_timeout_s` bounds how much of it
+    a call waits while no replica is ready (None: all of it).
     """
 
     num_conn: int = 37
     proxy_address: str = ""
     fail_fast: bool = False
     timeout_s: float = 60.0
+    ready_timeout_s: float | None = None

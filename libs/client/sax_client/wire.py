@@ -97,6 +97,11 @@ def score_request(
     )
 
 
+def embed_request(model_id: str, text: str, extra: ExtraInputs | None) -> lm_pb2.EmbedRequest:
+    """Build the request of Embed."""
+    return lm_pb2.EmbedRequest(model_key=model_id, text=text, extra_inputs=extra_inputs(extra))
+
+
 def _logprobs(tokens: Iterable[lm_pb2.TokenLogprob]) -> tuple[TokenLogprob, ...]:
     return tuple(
         TokenLogprob(token.token, token.token_bytes, token.logprob, _logprobs(token.top)) for token in tokens

@@ -244,6 +244,14 @@ async def test_fail_fast(cell, client):
         await asyncio.wait_for(model.generate("a"), 5)
 
 
+async def test_waiting_for_a_replica_can_be_bounded(cell, client):
+    """A call with a long deadline gives up early when no replica is ready, if told so."""
+    cell.admin.publish(MODEL, [], replicas=1)
+    model = client.model(MODEL, ClientOptions(ready_timeout_s=0.2))
+    with pytest.raises(errors.Unavailable, match="no ready replica"):
+        await asyncio.wait_for(model.generate("a", timeout_s=600), 5)
+
+
 async def test_proxy(cell, client):
     """A proxy target is called without asking any cell."""
     model = client.model("anything", ClientOptions(proxy_address=cell.admin.servers[0].address))

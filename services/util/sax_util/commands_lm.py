@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from sax_client import ClientOptions, ExtraInputs, wire
-from saxml.protobuf import lm_pb2, lm_pb2_grpc
+from sax_client import ClientOptions
 
 from sax_util.context import CommandFailed, number, write
 from sax_util.extra import BadExtraError, parse_extra
 
 if TYPE_CHECKING:
-    from sax_client import GenerateResult, ModelClient, StreamChunk
+    from sax_client import ExtraInputs, GenerateResult, ModelClient, StreamChunk
 
     from sax_util.context import Call
 
@@ -123,12 +122,7 @@ async def score(call: Call) -> int:
 
 async def embed(call: Call) -> int:
     """Embed a text."""
-    model = model_of(call)
-    request = lm_pb2.EmbedRequest(
-        model_key=model.model_id, text=_text(call.args[1]), extra_inputs=wire.extra_inputs(_extra(call))
-    )
-    response = await model.call(lm_pb2_grpc.LMServiceStub, "Embed", request, timeout_s=call.timeout_s)
-    values = list(response.embedding)
+    values = await model_of(call).embed(_text(call.args[1]), extra=_extra(call), timeout_s=call.timeout_s)
     if call.is_json:
         call.show_json({"embedding": values})
     else:
