@@ -18,7 +18,7 @@ from sax_client.admin import DEFAULT_TIMEOUT_S, READY_TIMEOUT_S
 from sax_client.client import AsyncClient
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from sax_client.admin import AdminClient
@@ -80,9 +80,11 @@ class LoopThread:
 class Client:
     """`AsyncClient` for threads: same names, same errors, ordinary return values."""
 
-    def __init__(self, sax_root: str | None = None) -> None:
+    def __init__(
+        self, sax_root: str | None = None, *, notice: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._thread = LoopThread()
-        self._client = self._thread.run(_make(sax_root))
+        self._client = self._thread.run(_make(sax_root, notice))
 
     def __enter__(self) -> Self:
         return self
@@ -263,8 +265,8 @@ class SyncModelClient:
         return self._run(self._model.call(service, method, request, timeout_s=timeout_s))
 
 
-async def _make(sax_root: str | None) -> AsyncClient:
-    return AsyncClient(sax_root)
+async def _make(sax_root: str | None, notice: Callable[[str], None]) -> AsyncClient:
+    return AsyncClient(sax_root, notice=notice)
 
 
 async def _call(method: Any, *args: Any) -> Any:

@@ -32,7 +32,10 @@ TOP_FLAGS = (
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One subcommand. `most` None means any number of arguments; `runner` is ``module:function``."""
+    """One subcommand. `most` None means any number of arguments; `runner` is ``module:function``.
+
+    A blocking one runs on the main thread with a `Client`, the others on an event loop with an `AsyncClient`.
+    """
 
     name: str
     arguments: str
@@ -41,6 +44,7 @@ class Command:
     most: int | None
     runner: str
     flags: tuple[Flag, ...] = ()
+    is_blocking: bool = False
 
     @property
     def usage(self) -> str:
@@ -178,6 +182,7 @@ COMMANDS = (
             Flag("temperature", "", "randomness of the answers; 0 is none, empty leaves it to the model"),
             Flag("seed", -1, "same seed, same answers; -1 leaves it open"),
         ),
+        is_blocking=True,
     ),
 )
 

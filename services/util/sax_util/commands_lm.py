@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from sax_client import ClientOptions
-
 from sax_util.context import CommandFailed, number, write
 from sax_util.extra import BadExtraError, parse_extra
 
@@ -21,8 +19,7 @@ CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
 def model_of(call: Call) -> ModelClient:
     """The model that the first argument names, or the `-proxy` target under that name."""
-    options = ClientOptions(proxy_address=call.text_flag("proxy"), timeout_s=call.timeout_s)
-    return call.client.model(call.args[0], options)
+    return call.client.model(call.args[0], call.options)
 
 
 async def generate(call: Call) -> int:

@@ -11,12 +11,14 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sax_client import ClientOptions
+
 from sax_util import table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sax_client import AsyncClient
+    from sax_client import AsyncClient, Client
 
     from sax_util.goflags import FlagValue
 
@@ -25,21 +27,25 @@ class CommandFailed(Exception):  # noqa: N818 - it ends the program with status 
     """A command cannot go on; the message says why, for a person. Ends with status 1."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One invocation of one subcommand."""
+@dataclass(frozen=True, kw_only=True)
+class Invocation:
+    """What the command line said."""
 
     name: str
     flags: Mapping[str, FlagValue]
     given: frozenset[str]
     args: tuple[str, ...]
-    client: AsyncClient
     timeout_s: float
     is_json: bool
 
     def text_flag(self, name: str) -> str:
         """The value of a string flag."""
         return str(self.flags[name])
+
+    @property
+    def options(self) -> ClientOptions:
+        """How this invocation calls models; for subcommands with a `-proxy` flag."""
+        return ClientOptions(proxy_address=self.text_flag("proxy"), timeout_s=self.timeout_s)
 
     def show(self, header: Sequence[str], rows: Sequence[Sequence[str]], *, is_csv: bool = False) -> None:
         """Print a table, or its `-csv` form."""
@@ -48,6 +54,20 @@ class Call:
     def show_json(self, value: Any) -> None:
         """Print one JSON document, on one line so that a stream of them can be read line by line."""
         write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call(Invocation):
+    """An invocation of a subcommand that runs on the event loop."""
+
+    client: AsyncClient
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockingCall(Invocation):
+    """An invocation of a subcommand that waits for a person, on the main thread."""
+
+    client: Client
 
 
 def write(text: str) -> None:

@@ -17,14 +17,14 @@ import importlib
 import os
 import sys
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sax_common.errors import SaxError, kind
 from sax_common.roots import MissingRoot
 
 from sax_util import commands_help, goflags, plugins
 from sax_util.catalogue import BY_NAME, TOP_FLAGS, Command
-from sax_util.context import Call, CommandFailed, Progress, say
+from sax_util.context import BlockingCall, Call, CommandFailed, Progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,8 +111,16 @@ def _run(command: Command, top: Parsed, own: Parsed) -> int:
     output = str(own.values.get("output") or top.values["output"])
     if output not in {"", "json", "table"}:
         raise goflags.UsageError(f"-output must be json or table, not {output!r}")
+    said = {
+        "name": command.name,
+        "flags": own.values,
+        "given": own.given,
+        "args": own.rest,
+        "timeout_s": timeout_s,
+        "is_json": output == "json",
+    }
     try:
-        return asyncio.run(_call(command, top, own, timeout_s=timeout_s, is_json=output == "json"))
+        return _call(command, top, said)
     except MissingRoot as error:
         say(error.message)
     except CommandFailed as error:
@@ -129,12 +137,22 @@ def _run(command: Command, top: Parsed, own: Parsed) -> int:
     return FAILED
 
 
-async def _call(command: Command, top: Parsed, own: Parsed, *, timeout_s: float, is_json: bool) -> int:
-    from sax_client import AsyncClient  # noqa: PLC0415 - see the module docstring
+def _call(command: Command, top: Parsed, said: dict[str, Any]) -> int:
+    root = str(top.values["sax_root"]) or None
+    if command.is_blocking:
+        from sax_client import Client  # noqa: PLC0415 - see the module docstring
 
-    async with AsyncClient(str(top.values["sax_root"]) or None, notice=Progress()) as client:
-        call = Call(command.name, own.values, own.given, own.rest, client, timeout_s, is_json)
-        status: int = await _runner(command)(call)
+        with Client(root, notice=Progress()) as client:
+            status: int = _runner(command)(BlockingCall(client=client, **said))
+            return status
+    return asyncio.run(_call_async(command, root, said))
+
+
+async def _call_async(command: Command, root: str | None, said: dict[str, Any]) -> int:
+    from sax_client import AsyncClient  # noqa: PLC0415
+
+    async with AsyncClient(root, notice=Progress()) as client:
+        status: int = await _runner(command)(Call(client=client, **said))
         return status
 
 

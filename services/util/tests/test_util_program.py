@@ -89,9 +89,36 @@ def test_ctrl_c(cell):
 @pytest.mark.processes
 @pytest.mark.usefixtures("cell")
 def test_starts_fast(tmp_path):
-    """A cold `ls` takes less than 0.6 s of CPU time."""
+    """A cold `ls` takes less than 0.6 s of CPU time (best of three: the machine may be busy)."""
+    assert min(_cpu_s("ls", "/sax/test", SAX_ROOT=str(tmp_path / "root")) for _ in range(3)) < 0.6
+
+
+def _cpu_s(*argv, **environ):
     before = os.times()
-    assert run("ls", "/sax/test", SAX_ROOT=str(tmp_path / "root")).returncode == 0
+    assert run(*argv, **environ).returncode == 0
     after = os.times()
-    used = after.children_user + after.children_system - before.children_user - before.children_system
-    assert used < 0.6
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+def test_help_loads_no_grpc():
+    """What the catalogue can answer is answered without loading gRPC."""
+    code = "import sys; from sax_util.main import main; main(['flags']); sys.exit('grpc' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.processes
+def test_ctrl_c_during_an_answer(cell):
+    """Ctrl-C stops an answer of a chat; the conversation goes on with what was said so far."""
+    cell.do(lambda: cell.cell.admin.publish("/sax/test/m", [cell.server]))
+    cell.server.pause_s = 30
+    child = subprocess.Popen(
+        [*PROGRAM, "chat", "/sax/test/m"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    child.stdin.write("b a\n")
+    child.stdin.flush()
+    assert child.stdout.read(1) == "a"
+    child.send_signal(signal.SIGINT)
+    assert child.stdout.read(1) == "\n"
+    cell.server.pause_s = 0
+    out, _ = child.communicate("c\n", timeout=20)
+    assert (child.returncode, out) == (0, "c a a b\n")
