@@ -5,8 +5,8 @@
         async def store(self) -> AsyncIterator[ObjectStore]:
             yield MemoryStore()
 
-`store` gives an empty store. An adapter that processes share also fills `peer`, a second, independent
-store over the same objects; by default it is the same one. A test that needs more than the port promises does not
+`store` gives an empty store. An adapter that processes share also fills `peer`, a second, independent store
+over the same objects; by default it is the same one. A test that needs more than the port promises does not
 belong here.
 """
 
@@ -152,6 +152,7 @@ class StoreSuite:
             assert len(found.data) == size
             assert len(set(found.data)) == 1
             reads += 1
+            await asyncio.sleep(0)  # A store that never waits must let the writer run.
         await writer
 
     async def test_list_is_sorted_and_by_prefix(self, store: ObjectStore, peer: ObjectStore) -> None:

@@ -147,6 +147,9 @@ class GcsStore:
         with self._client_lock:
             if self._client is None:
                 self._client = _make_client()
+                # Else the library asks for the bucket's metadata in a background thread, with retries of its
+                # own, for span attributes that nobody reads here: a storm against a bucket that is unwell.
+                self._client._bucket_metadata_cache = None  # noqa: SLF001 -- Checked by a test.
             return self._client.bucket(self._bucket_name)
 
     def _blob(self, name: str) -> storage.Blob:
@@ -212,7 +215,7 @@ def _translated(error: Exception, what: str, *, is_change: bool) -> SaxError:
         if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return _lost(message, is_change=is_change)
         return _BY_STATUS.get(status, InvalidArgument)(message)
-    if isinstance(error, auth_errors.RefreshError):
+    if isinstance(error, auth_errors.RefreshError | auth_errors.InvalidOperation):
         return Unauthenticated(message)
     if isinstance(error, auth_errors.GoogleAuthError) or _is_unsent(error):
         return StoreUnavailable(message)  # No token or no connection, so nothing reached the bucket.
