@@ -26,6 +26,7 @@ from serving_load import prompt
 
 def load(checkpoint: str) -> Any:
     """Load the model as `sax_model` does."""
+    registry.load_modules()
     cls = registry.lookup("hf.CausalLM")
     return loading.load(cls, checkpoint, seed=1, report=lambda _progress: None, is_cancelled=lambda: False)
 

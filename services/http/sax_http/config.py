@@ -27,6 +27,10 @@ class HttpConfig(LogFlags):
     )
     generate_timeout: DurationS = Field(default=600.0, description="Longest time of one whole answer.")
     stream_timeout: DurationS = Field(default=3600.0, description="Longest time of one streamed answer.")
+    ready_timeout: DurationS = Field(
+        default=30.0,
+        description="How long a request waits for a first ready replica; then 503 with the reason.",
+    )
     max_body_bytes: int = Field(
         default=4 << 20, ge=1024, description="Longest request body; more is answered 413."
     )

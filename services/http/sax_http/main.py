@@ -71,6 +71,7 @@ async def _serve(config: HttpConfig, stop: process.Stop) -> int:
             is_legacy_generate=config.legacy_generate_response,
             generate_timeout_s=config.generate_timeout,
             stream_timeout_s=config.stream_timeout,
+            ready_timeout_s=config.ready_timeout,
         )
         listener = listen_socket(join_host_port(config.host, config.port), purpose="HTTP")
         if not is_loopback(config.host):

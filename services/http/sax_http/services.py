@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sax_client import ClientOptions
+
 if TYPE_CHECKING:
-    from sax_client import AsyncClient
+    from sax_client import AsyncClient, ModelClient
     from sax_common.clock import Clock
     from sax_runtime.health import Health
 
@@ -24,3 +26,8 @@ class Services:
     is_legacy_generate: bool
     generate_timeout_s: float
     stream_timeout_s: float
+    ready_timeout_s: float
+
+    def model(self, name: str) -> ModelClient:
+        """Return the client of a model: one per name, with a bounded wait for a replica."""
+        return self.client.model(name, ClientOptions(ready_timeout_s=self.ready_timeout_s))

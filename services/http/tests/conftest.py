@@ -48,6 +48,7 @@ async def running(root: Path, *, is_legacy_generate: bool = False) -> AsyncItera
             is_legacy_generate=is_legacy_generate,
             generate_timeout_s=20,
             stream_timeout_s=20,
+            ready_timeout_s=0.5,
         )
         listener = listen_socket("127.0.0.1:0", purpose="HTTP")
         host, port = listener.getsockname()[:2]

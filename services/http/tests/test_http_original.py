@@ -138,3 +138,11 @@ async def test_cell_that_does_not_exist(http):
     answer = await http.web.get("/listall", params={"sax_cell": "/sax/nowhere"})
     assert 400 <= answer.status_code < 500
     assert "/sax/nowhere" in answer.json()["detail"]
+
+
+async def test_model_without_a_replica_is_a_503(http):
+    """A model that is published and loaded nowhere is said to be so after a bounded wait, not for ever."""
+    http.cell.admin.publish("/sax/test/nowhere", [], replicas=1)
+    answer = await http.web.post("/generate", json={"model": "/sax/test/nowhere", "query": "a"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert "/sax/test/nowhere" in answer.json()["detail"]

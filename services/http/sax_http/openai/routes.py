@@ -103,7 +103,7 @@ async def _answer(
     answer_id = f"{ask.style.id_prefix}{secrets.token_hex(12)}"
     created = services.clock.unix_ms() // 1000
     _describe(ask, answer_id, is_stream=bool(body.stream))
-    model = services.client.model(ask.model)
+    model = services.model(ask.model)
     if body.stream:
         chunks = Chunks(
             ask.style,

@@ -116,7 +116,7 @@ def original_routes(services: Services) -> APIRouter:
 
 async def _generate(services: Services, body: GenerateBody) -> GenerateResult:
     """Ask with the documented defaults, and without them when the model does not take them (see above)."""
-    model = services.client.model(body.model)
+    model = services.model(body.model)
     timeout_s = services.generate_timeout_s
     given = body.extra_inputs or {}
     defaulted = body.defaulted_extra_inputs()
