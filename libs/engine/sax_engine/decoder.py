@@ -1,7 +1,7 @@
 """One decoder, described by data: the sizes and options of a model, and the names and shapes of its tensors.
 
 A family (LLaMA, Gemma, GPT-J, ...) is a `DecoderConfig` plus a map from a checkpoint's names to ours. What
-the options mean is computed, obviously and slowly, in `sax_engine.backends.jax.naive`; every backend must
+the options mean is computed, obviously and slowly, in `sax_engine.backends.naive`; every backend must
 agree with it.
 
 One layer, with x of width `model_dim`:

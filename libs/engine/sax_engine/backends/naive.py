@@ -1,7 +1,8 @@
-"""What a `DecoderConfig` means, in plain numpy float32: no cache, no batch, no tricks. The reference for every backend.
+"""What a `DecoderConfig` means, in plain numpy float32: the reference for every backend.
 
-One sequence goes through all layers at once with a full [length, length] attention matrix. It reads canonical tensors
-(`sax_engine.decoder`) as they are. Good for a few hundred positions; speed is nobody's concern here.
+No cache, no batch, no tricks: one sequence goes through all layers at once with a full [length, length]
+attention matrix. It reads canonical tensors (`sax_engine.decoder`) as they are. Good for a few hundred
+positions; speed is nobody's concern here.
 """
 
 import math
@@ -26,8 +27,8 @@ def forward(config: DecoderConfig, params: Params, tokens: Sequence[int]) -> Arr
     if config.position is Position.LEARNED:
         x = x + _get(params, "embed_positions")[np.minimum(positions, config.positions_table_len - 1)]
     for index in range(config.num_layers):
-        x = _layer(config, lambda name, i=index: _get(params, f"layers.{i}.{name}"), x)
-    x = norm(config, x, lambda name: _get(params, name), "final_norm")
+        x = _layer(config, _getter(params, f"layers.{index}."), x)
+    x = norm(config, x, _getter(params, ""), "final_norm")
     logits = x @ _get(params, "embed" if config.tied_embedding else "unembed").T
     if config.unembed_bias:
         logits = logits + _get(params, "unembed_bias")
@@ -36,6 +37,10 @@ def forward(config: DecoderConfig, params: Params, tokens: Sequence[int]) -> Arr
 
 def _get(params: Params, name: str) -> Array:
     return np.asarray(params[name], np.float32)
+
+
+def _getter(params: Params, prefix: str) -> Callable[[str], Array]:
+    return lambda name: _get(params, prefix + name)
 
 
 def _cap(x: Array, cap: float | None) -> Array:
@@ -49,9 +54,10 @@ def norm(config: DecoderConfig, x: Array, get: Callable[[str], Array], name: str
     """RMSNorm or LayerNorm over the last axis."""
     scale = get(f"{name}.scale") + np.float32(config.norm_plus_one)
     if config.norm is Norm.RMS:
-        return x / np.sqrt((x * x).mean(-1, keepdims=True) + np.float32(config.norm_eps)) * scale
-    variance = x.var(-1, keepdims=True)
-    standard = (x - x.mean(-1, keepdims=True)) / np.sqrt(variance + np.float32(config.norm_eps))
+        same: Array = x / np.sqrt((x * x).mean(-1, keepdims=True) + np.float32(config.norm_eps)) * scale
+        return same
+    deviation = np.sqrt(x.var(-1, keepdims=True) + np.float32(config.norm_eps))
+    standard: Array = (x - x.mean(-1, keepdims=True)) / deviation
     return standard * scale + get(f"{name}.bias")
 
 
@@ -107,17 +113,15 @@ def _layer(config: DecoderConfig, get: Callable[[str], Array], x: Array) -> Arra
     return x + attended + _feed_forward(config, get, second)
 
 
-def _project(
-    config: DecoderConfig, get: Callable[[str], Array], x: Array, name: str, *, has_bias: bool
-) -> Array:
-    y = x @ get(name).T
+def _project(get: Callable[[str], Array], x: Array, name: str, *, has_bias: bool) -> Array:
+    y: Array = x @ get(name).T
     return y + get(f"{name}_bias") if has_bias else y
 
 
 def _attention(config: DecoderConfig, get: Callable[[str], Array], x: Array) -> Array:
     length, width = len(x), config.head_dim
     q, k, v = (
-        _project(config, get, x, f"attn.{name}", has_bias=config.qkv_bias).reshape(length, -1, width)
+        _project(get, x, f"attn.{name}", has_bias=config.qkv_bias).reshape(length, -1, width)
         for name in "qkv"
     )
     if config.qk_norm:
@@ -128,7 +132,8 @@ def _attention(config: DecoderConfig, get: Callable[[str], Array], x: Array) -> 
     if config.position is Position.ROTARY:
         q, k = rotate(config, q), rotate(config, k)
     if config.per_dim_scale:
-        q = q * (1.442695041 / math.sqrt(width) * np.log1p(np.exp(get("attn.per_dim_scale"))))
+        softplus = np.log1p(np.exp(get("attn.per_dim_scale")))
+        q = q * np.float32(1.442695041 / math.sqrt(width)) * softplus
     else:
         q = q * (config.query_scale if config.query_scale is not None else width**-0.5)
     distance = np.arange(length)[:, None] - np.arange(length)
@@ -142,16 +147,16 @@ def _attention(config: DecoderConfig, get: Callable[[str], Array], x: Array) -> 
         weights = np.exp(np.where(visible, scores, -np.inf) - scores.max(-1, keepdims=True))
         answers.append(weights / weights.sum(-1, keepdims=True) @ v[:, shared])
     joined = np.concatenate(answers, axis=1).astype(np.float32)
-    return _project(config, get, joined, "attn.o", has_bias=config.attn_out_bias)
+    return _project(get, joined, "attn.o", has_bias=config.attn_out_bias)
 
 
 def _feed_forward(config: DecoderConfig, get: Callable[[str], Array], x: Array) -> Array:
-    up = _project(config, get, x, "ffn.up", has_bias=config.ffn_bias)
+    up = _project(get, x, "ffn.up", has_bias=config.ffn_bias)
     if config.gated:
-        hidden = activate(config, _project(config, get, x, "ffn.gate", has_bias=config.ffn_bias)) * up
+        hidden = activate(config, _project(get, x, "ffn.gate", has_bias=config.ffn_bias)) * up
     else:
         hidden = activate(config, up)
-    return _project(config, get, hidden, "ffn.down", has_bias=config.ffn_bias)
+    return _project(get, hidden, "ffn.down", has_bias=config.ffn_bias)
 
 
 def activate(config: DecoderConfig, x: Array) -> Array:

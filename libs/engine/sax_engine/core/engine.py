@@ -100,7 +100,7 @@ class Engine:
     def step(self, now_ms: int) -> list[Emission]:
         """Launch one plan and collect the one before; [] when nothing has come back yet."""
         self._scheduler.expire(now_ms)
-        plan = self._scheduler.plan()
+        plan = self._scheduler.plan(now_ms)
         if plan is not None:
             self._tickets.append(self._backend.launch(plan))
         emissions = self._scheduler.take_news()

@@ -86,6 +86,7 @@ class Emission:
     `logprobs` are log_softmax of the raw float32 logits (temperature 1, whole vocabulary) and `top` holds
     per token the best alternatives as (token, log-probability), best first. `prompt_logprobs` comes once,
     for sample 0.
+    `started_ms`, the time of the first step that worked on the request, comes with each sample's first token.
     """
 
     request_id: str
@@ -96,6 +97,7 @@ class Emission:
     prompt_logprobs: tuple[float, ...] | None = None
     finish: Finish | None = None
     cached_tokens: int = 0
+    started_ms: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -167,7 +167,7 @@ class Scheduler:
 
     # ---- planning
 
-    def plan(self) -> StepPlan | None:
+    def plan(self, now_ms: int) -> StepPlan | None:
         """Make the next plan, or None when nothing can run now."""
         self._admit()
         rows: list[_Row] = []
@@ -179,7 +179,7 @@ class Scheduler:
                 if sample.is_ready and sample.planned < job.request.max_new_tokens
             )
         self._builder.end_decode()
-        self._plan_prefill(rows)
+        self._plan_prefill(rows, now_ms)
         if not rows:
             return None
         self.step_number += 1
@@ -218,7 +218,7 @@ class Scheduler:
         sample.planned += 1
         return _Row(sample, emits=True)
 
-    def _plan_prefill(self, rows: list[_Row]) -> None:
+    def _plan_prefill(self, rows: list[_Row], now_ms: int) -> None:
         block = self._info.prefill_block
         budget = self._limits.prefill_tokens or self._info.max_prefill_tokens
         blocks = max(1, min(budget, self._info.max_prefill_tokens) // block)
@@ -230,6 +230,7 @@ class Scheduler:
                 continue
             length = min(job.prefill_end - first.computed, blocks * block)
             blocks -= -(-length // block)
+            job.started_ms = now_ms if job.started_ms is None else job.started_ms
             rows.append(self._plan_chunk(first, length))
 
     def _plan_chunk(self, sample: Sample, length: int) -> _Row:
@@ -325,7 +326,7 @@ class Scheduler:
             finish = Finish.LENGTH
         emission = Emission(
             request.request_id, sample.index, (token,), (logprob,), (top,) if top else (),
-            scores, finish, job.cached_tokens,
+            scores, finish, job.cached_tokens, job.started_ms if len(sample.tokens) == 1 else None,
         )  # fmt: skip
         if finish is not None:
             self._finish(sample, finish)
@@ -338,7 +339,7 @@ class Scheduler:
         self._finish(sample, finish)
         return Emission(
             job.request.request_id, sample.index, prompt_logprobs=scores, finish=finish,
-            cached_tokens=job.cached_tokens,
+            cached_tokens=job.cached_tokens, started_ms=job.started_ms,
         )  # fmt: skip
 
     def _finish(self, sample: Sample, finish: Finish) -> None:

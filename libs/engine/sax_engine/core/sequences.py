@@ -42,6 +42,7 @@ class Job:
     prompt_logprobs: list[float] = field(default_factory=list)
     cached_tokens: int = 0
     is_over: bool = False
+    started_ms: int | None = None
 
     @property
     def order(self) -> tuple[int, int]:

@@ -1,18 +1,21 @@
 """Attention over the paged cache: the one door behind which kernels may come.
 
-The cache of a layer is two arrays (keys, values) of [pages, kv_heads, page_size, head_dim]. With bfloat16 weights they hold
-bfloat16 bit patterns as uint16: a bfloat16 scatter copies the whole buffer on CPU, one of integers does not.
+The cache of a layer is two arrays (keys, values) of [pages, kv_heads, page_size, head_dim]. With bfloat16
+weights they hold bfloat16 bit patterns as uint16: a bfloat16 scatter copies the whole buffer on CPU, one of
+integers does not.
 
-Queries come in *blocks* of Q consecutive positions of one sequence: decode rows are blocks of one, prompt chunks are cut
-into blocks of `prefill_block`. Blocks are taken a few at a time, and keys in strips of STRIP positions, with
-running maximum and sum (Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018):
+Queries come in *blocks* of Q consecutive positions of one sequence: decode rows are blocks of one, prompt
+chunks are cut into blocks of `prefill_block`. Blocks are taken a few at a time, and keys in strips of STRIP
+positions, with running maximum and sum (Milakov & Gimelshein, "Online normalizer calculation for softmax",
+2018):
 
-    block positions   40..47          strips   [0 .. 255] [256 .. 511]        trips = those that hold a position <= 47
+    block positions   40..47          strips   [0 .. 255] [256 .. 511]        trips = those that hold a
+    position <= 47
     scores            [Q, strip] where key position <= query position
 
-Every product has one fixed shape whatever the batch, and a strip that is masked out changes nothing, bit for bit: that is
-why a request gets the same tokens in any company. How many groups and strips are visited is data, not shape,
-so nothing is compiled again when contexts grow.
+Every product has one fixed shape whatever the batch, and a strip that is masked out changes nothing, bit for
+bit: that is why a request gets the same tokens in any company. How many groups and strips are visited is
+data, not shape, so nothing is compiled again when contexts grow.
 """
 
 from dataclasses import dataclass
@@ -32,7 +35,7 @@ MASKED = -1e30
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Which queries there are: N blocks of Q. Only the first `used` blocks are computed, the rest is padding."""
+    """Which queries there are: N blocks of Q, of which only the first `used` are computed."""
 
     tables: jax.Array  # [N, pages of max_len]
     starts: jax.Array  # [N]: position of the first query
@@ -42,14 +45,13 @@ class Blocks:
 
 
 def write_cache(cache: jax.Array, pages: jax.Array, offsets: jax.Array, values: jax.Array) -> jax.Array:
-    """Put float32 [rows, kv_heads, head_dim] at (page, offset) of each row, in place when the cache is donated.
+    """Put float32 [rows, kv_heads, head_dim] at (page, offset) of each row, in place if donated.
 
-    What is not finite is stored as 0, or a broken sequence would poison the next owner of its pages (0 * nan).
+    What is not finite is stored as 0, or a broken sequence would poison the next owner of its pages: 0 * nan.
     """
     values = jnp.where(jnp.isfinite(values), values, 0.0)
-    return cache.at[pages[:, None], jnp.arange(cache.shape[1]), offsets[:, None]].set(
-        encode(values, cache.dtype)
-    )
+    heads = jnp.arange(cache.shape[1])
+    return cache.at[pages[:, None], heads, offsets[:, None]].set(encode(values, cache.dtype))
 
 
 def encode(values: jax.Array, dtype: jnp.dtype) -> jax.Array:
@@ -60,7 +62,7 @@ def encode(values: jax.Array, dtype: jnp.dtype) -> jax.Array:
 
 
 def _read(cache: jax.Array, pages: jax.Array) -> jax.Array:
-    """Gather [blocks, n] pages as [blocks, kv_heads, n * page_size, head_dim] in the dtype of the products."""
+    """Gather [blocks, n] pages as [blocks, kv_heads, n * page_size, head_dim], ready for a product."""
     count, heads, size, width = cache.shape
     rows = pages[:, None, :] * heads + jnp.arange(heads)[None, :, None]
     strip = cache.reshape(count * heads, size * width)[rows]
@@ -91,7 +93,7 @@ def attend(
         return lax.dynamic_update_slice_in_dim(out, seen, first, 0)
 
     groups = (blocks.used + blocks.group - 1) // blocks.group
-    out = lax.fori_loop(0, groups, one_group, jnp.zeros(rows.shape, jnp.float32))
+    out: jax.Array = lax.fori_loop(0, groups, one_group, jnp.zeros(rows.shape, jnp.float32))
     out = out.reshape(count, shared, heads // shared, length, width).transpose(0, 3, 1, 2, 4)
     return out.reshape(queries.shape)
 
@@ -143,12 +145,13 @@ def _group(
 
 
 def _product(left: jax.Array, right: jax.Array, *, contract: int) -> jax.Array:
-    """Multiply over blocks and heads; axis 3 of `left` meets axis `contract` of `right`; float32 comes out."""
+    """Multiply over blocks and heads: axis 3 of `left` with axis `contract` of `right`, into float32."""
     exact = right.dtype != jnp.bfloat16
-    return lax.dot_general(
+    product: jax.Array = lax.dot_general(
         left.astype(right.dtype),
         right,
         (((3,), (contract,)), ((0, 1), (0, 1))),
         precision=lax.Precision.HIGHEST if exact else None,
         preferred_element_type=jnp.float32,
     )
+    return product

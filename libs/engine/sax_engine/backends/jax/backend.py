@@ -1,8 +1,9 @@
 """The engine port on JAX: packs plans into buckets, keeps the cache, and hands back results.
 
-The life of a plan: pages to copy are copied, the smallest bucket (decode rows, prompt blocks) that holds the plan is taken,
-the plan becomes one array, and one compiled program runs it. `launch` returns while the device works; `collect` waits for
-the one array that comes back. Compiled once per bucket, on first use or by `warm_up`.
+The life of a plan: pages to copy are copied, the smallest bucket (decode rows, prompt blocks) that holds the
+plan is taken, the plan becomes one array, and one compiled program runs it. `launch` returns while the
+device works; `collect` waits for the one array that comes back. Compiled once per bucket, on first use or by
+`warm_up`.
 
 Owned by one thread. After an exception from the device the state is lost and the backend must be released.
 """
@@ -25,7 +26,7 @@ from sax_engine.port import BackendInfo, Int32, StepPlan, StepResult, Ticket
 MIN_ROWS = 4  # Fewer rows take another path through the products: slower, and not the same bits.
 COPY_BATCH = 8
 
-Step = Callable[[Parameters, State, jax.Array], tuple[State, jax.Array]]
+Step = Callable[[Parameters, State, Int32], tuple[State, jax.Array]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +168,11 @@ def _spans(plan: StepPlan, bucket: Bucket) -> list[tuple[int, int]]:
 def _nothing(info: BackendInfo) -> StepPlan:
     none = np.zeros(0, np.int32)
     floats = np.zeros(0, np.float32)
+    tables = np.zeros((0, -(-info.max_len // info.page_size)), np.int32)
     return StepPlan(
         number=0, decode_rows=0, tokens=none, targets=none, row_lengths=none, positions=none, slots=none,
         source_slots=none, sample=np.zeros(0, np.bool_),
-        page_tables=np.zeros((0, -(-info.max_len // info.page_size)), np.int32), temperature=floats, top_k=none,
+        page_tables=tables, temperature=floats, top_k=none,
         top_p=floats, seeds=np.zeros(0, np.uint64), sample_index=none, top_logprobs=0,
         copies=np.zeros((0, 2), np.int32),
     )  # fmt: skip
@@ -190,9 +192,9 @@ def make_jax_backend(
 ) -> JaxBackend:
     """Place a model on the default device and make its cache.
 
-    `params` maps canonical names (`sax_engine.decoder`) to arrays; every name is read once, layer by layer, so tensors
-    may be made on demand. `dtype` is that of matrices and cache: bfloat16 or float32. `max_len` (prompt plus
-    answer) defaults to the model's; `num_pages` to what max_rows sequences of max_len need.
+    `params` maps canonical names (`sax_engine.decoder`) to arrays; every name is read once, layer by layer,
+    so tensors may be made on demand. `dtype` is that of matrices and cache: bfloat16 or float32. `max_len`
+    (prompt plus answer) defaults to the model's; `num_pages` to what max_rows sequences of max_len need.
     Raises BadWeights naming the tensor.
     """
     length = min(max_len if max_len is not None else config.max_len, config.max_len)

@@ -1,7 +1,8 @@
 """The small pieces of a decoder layer, as pure functions on JAX arrays.
 
-Everything elementwise is float32; matrix products take the weights' dtype and accumulate in float32. Weights are [outputs, inputs].
-`sax_engine.backends.naive` says the same things in plain numpy, and the tests hold the two together.
+Everything elementwise is float32; matrix products take the weights' dtype and accumulate in float32. Weights
+are [outputs, inputs]. `sax_engine.backends.naive` says the same things in plain numpy, and the tests hold
+the two together.
 """
 
 import math
@@ -18,7 +19,8 @@ Weights = dict[str, jax.Array]
 def linear(x: jax.Array, weight: jax.Array, bias: jax.Array | None = None) -> jax.Array:
     """Multiply [rows, inputs] by [outputs, inputs]; float32 comes out.
 
-    A bfloat16 result would take a path 10 to 50 times slower on CPU; so would one row alone (callers pad to four).
+    A bfloat16 result would take a path 10 to 50 times slower on CPU; so would one row alone (callers pad to
+    four).
     """
     contract = (((x.ndim - 1,), (1,)), ((), ()))
     y = lax.dot_general(

@@ -1,14 +1,16 @@
 """A `StepPlan` as one array of int32, of a size that depends only on the bucket.
 
-One array means one transfer per step. The layout for a bucket of D decode rows and B blocks of Q, R = D + B, P pages per table:
+One array means one transfer per step. The layout for a bucket of D decode rows and B blocks of Q, R = D + B,
+P pages per table:
 
     scalars [5]   decode rows used, blocks used, blocks to score, does anybody sample alternatives (0/1), 0
-    rows [9, R]   position of the first input, inputs, slot, source slot, top_k, temperature*, top_p*, sample, samples (0/1)
+    rows [9, R]   position of the first input, inputs, slot, source slot, top_k, temperature*, top_p*,
+    sample, samples (0/1)
     seeds [2, R]  low and high words
     tables [R, P] tokens [D + B * Q] targets [B * Q]              * float32 bit patterns
 
-Padding rows have no inputs, slot `max_rows` (whose token nobody reads) and the null page everywhere. A chunk becomes
-consecutive blocks; only its last block samples. Floats travel as bit patterns, both ways.
+Padding rows have no inputs, slot `max_rows` (whose token nobody reads) and the null page everywhere. A chunk
+becomes consecutive blocks; only its last block samples. Floats travel as bit patterns, both ways.
 """
 
 from dataclasses import dataclass
@@ -113,7 +115,7 @@ def pack(plan: StepPlan, bucket: Bucket) -> tuple[Int32, Int32]:
         scored = scored or bool((wanted != NO_TOKEN).any())
         block, offset = block + count, offset + length
         device_rows[row] = block - 1
-    chunks = np.arange(used, len(plan.row_lengths))
+    chunks = np.arange(used, len(plan.row_lengths), dtype=np.int32)
     _fill_rows(rows, seeds, plan, chunks, device_rows[chunks])
     blocks = block - bucket.decode
     scalars[:4] = used, blocks, blocks if scored else 0, plan.top_logprobs > 0
@@ -187,7 +189,7 @@ def pack_result(
 def unpack_result(
     packed: Int32, number: int, bucket: Bucket, plan_rows: Int32, spans: list[tuple[int, int]]
 ) -> StepResult:
-    """Undo `pack_result` on the host, in the plan's order of rows; `spans` are (start, length) of its chunks' targets."""
+    """Undo `pack_result`, in the plan's order of rows; `spans` are (start, length) of its chunks' targets."""
     count = bucket.rows
     alternatives = (len(packed) - bucket.chunk_tokens) // count // 2 - 1
     tokens, top_tokens, floats = np.split(packed, [count, count * (1 + alternatives)])

@@ -1,9 +1,9 @@
 """The rule of `sax_engine.core.sampling`, on the device, for all rows at once.
 
-Only what a step needs is computed: greedy rows cost a maximum; noise, thresholds and alternatives sit behind conditions.
-The kept set is found without sorting: a number is a threshold, thresholds are ordered as integers, and 32 halvings
-find the largest one that keeps enough (counts for top-k, softmax mass for top-p). A sort of 49 152 logits costs about
-five times as much on CPU.
+Only what a step needs is computed: greedy rows cost a maximum; noise, thresholds and alternatives sit behind
+conditions. The kept set is found without sorting: a number is a threshold, thresholds are ordered as
+integers, and 32 halvings find the largest one that keeps enough (counts for top-k, softmax mass for top-p).
+A sort of 49 152 logits costs about five times as much on CPU.
 """
 
 from dataclasses import dataclass
@@ -47,9 +47,10 @@ def log_normaliser(logits: jax.Array) -> jax.Array:
 
 def choose(logits: jax.Array, choice: Choice) -> jax.Array:
     """Choose the next token of each row of float32 logits [R, V]."""
-    return lax.cond(
+    tokens: jax.Array = lax.cond(
         jnp.any(choice.temperature > 0), lambda: _sampled(logits, choice), lambda: first_best(logits)
     )
+    return tokens
 
 
 def _sampled(logits: jax.Array, choice: Choice) -> jax.Array:
@@ -116,4 +117,5 @@ def alternatives(
     def skip() -> tuple[jax.Array, jax.Array]:
         return jnp.zeros((rows, count), jnp.int32), jnp.zeros((rows, count), jnp.float32)
 
-    return lax.cond(wanted, compute, skip)
+    found: tuple[jax.Array, jax.Array] = lax.cond(wanted, compute, skip)
+    return found

@@ -1,10 +1,12 @@
 """The whole step as one program: embed, layers over the paged cache, logits, choice.
 
 Inputs of a step are D decode rows followed by B blocks of Q prompt tokens. The products run over all of them
-together; only attention treats the two kinds apart (`attention.Blocks`). Layers are unrolled: `lax.scan` over stacked
-weights copies every slice on CPU and is four to five times slower. The residual stream is float32.
+together; only attention treats the two kinds apart (`attention.Blocks`). Layers are unrolled: `lax.scan`
+over stacked weights copies every slice on CPU and is four to five times slower. The residual stream is
+float32.
 
-`run_step` is traced once per bucket and donates the cache and the slots' latest tokens, so both are changed in place.
+`run_step` is traced once per bucket and donates the cache and the slots' latest tokens, so both are changed
+in place.
 """
 
 import math
@@ -232,7 +234,7 @@ def _choose(
 def _score(
     config: DecoderConfig, bucket: Bucket, weights: Weights, plan: Unpacked, x: jax.Array
 ) -> jax.Array:
-    """Log-probabilities of the targets, [B * Q]; one block of logits at a time, none when nothing is scored."""
+    """Log-probabilities of the targets, [B * Q]; logits of one block at a time, none without targets."""
     scores = jnp.zeros(bucket.chunk_tokens, jnp.float32)
     if not bucket.blocks:
         return scores
@@ -245,4 +247,5 @@ def _score(
         chosen = jnp.take_along_axis(logits, jnp.maximum(targets, 0)[:, None], axis=1)[:, 0]
         return lax.dynamic_update_slice_in_dim(scores, chosen - sampler.log_normaliser(logits), first, 0)
 
-    return lax.fori_loop(0, plan.blocks_scored, one_block, scores)
+    scored: jax.Array = lax.fori_loop(0, plan.blocks_scored, one_block, scores)
+    return scored

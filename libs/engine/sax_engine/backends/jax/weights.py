@@ -1,8 +1,9 @@
 """A checkpoint's tensors, made ready for the device.
 
-Canonical tensors (see `sax_engine.decoder`) come in one at a time, each name read once, so a loader may make them on demand; a
-layer's q, k, v become one matrix and so do gate and up. Matrices take the compute dtype; norms, biases and scales stay
-float32, for they are used elementwise. Shapes are checked against the configuration: nothing is padded silently.
+Canonical tensors (see `sax_engine.decoder`) come in one at a time, each name read once, so a loader may make
+them on demand; a layer's q, k, v become one matrix and so do gate and up. Matrices take the compute dtype;
+norms, biases and scales stay float32, for they are used elementwise. Shapes are checked against the
+configuration: nothing is padded silently.
 """
 
 from collections.abc import Mapping
