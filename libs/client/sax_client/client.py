@@ -58,12 +58,13 @@ class AsyncClient:
         self,
         sax_root: str | None = None,
         *,
-        notice: Callable[[str], None] = lambda _: None,
+        notice: Callable[[str], None] | None = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self._given_root = sax_root
-        self._notice = notice
+        self._wait_notice = notice
+        self._notice = notice or _say_nothing
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()  # noqa: S311 - load spreading, not secrets
         self._salt = uuid.uuid4().hex
@@ -165,7 +166,12 @@ class AsyncClient:
             self._pool,
             limit=options.num_conn,
             salt=self._salt,
+            notice=self._wait_notice,
             cache=AddressCache(default_directory(), root=self.sax_root),
             clock=self._clock,
             rng=self._rng,
         )
+
+
+def _say_nothing(_: str) -> None:
+    """What a program without a person tells."""

@@ -29,7 +29,7 @@ from sax_client import pick, watch
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from sax_common.clock import Clock
 
@@ -45,6 +45,9 @@ then).
 
 FIRST_ANSWER_MS = 2_000
 """How long a caller that must not wait for a replica waits for the watch to tell of one at all."""
+
+TELL_AFTER_MS = 1_000
+"""A person who waits longer than this for a replica is told why; nobody else is worth the extra List."""
 
 _HOPELESS = (FailedPrecondition, InvalidArgument, PermissionDenied, Unauthenticated)
 """Watch errors that waiting does not heal: no such cell, no admin ever, not allowed."""
@@ -106,6 +109,7 @@ class WatchedReplicas:
         *,
         limit: int,
         salt: str,
+        notice: Callable[[str], None] | None,
         cache: AddressCache,
         clock: Clock,
         rng: random.Random,
@@ -115,6 +119,7 @@ class WatchedReplicas:
         self._pool = pool
         self._limit = limit
         self._salt = salt
+        self._notice = notice
         self._cache = cache
         self._clock = clock
         self._rng = rng
@@ -135,6 +140,7 @@ class WatchedReplicas:
             # An admin does not answer while there is no replica at all, so waiting to hear needs a bound.
             deadline_ms = min(deadline_ms, self._last_lease_ms + FIRST_ANSWER_MS)
         self._follow()
+        is_told = False
         while True:
             now_ms = self._clock.monotonic_ms()
             address = pick.pick(self._loads, tried=tried, now_ms=now_ms, draw=self._rng.randrange)
@@ -146,9 +152,14 @@ class WatchedReplicas:
                 raise self._error
             if now_ms >= deadline_ms or (self._has_heard and not may_wait):
                 raise Unavailable(await self._why_none())
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout((deadline_ms - now_ms) / 1000):
-                    await self._changed.wait()
+            wait_ms = deadline_ms - now_ms
+            if self._notice is not None and not is_told:
+                wait_ms = min(wait_ms, TELL_AFTER_MS)
+                is_told = await self._has_nothing_new(wait_ms)
+                if is_told:
+                    self._notice(f"waiting: {await self._why_none()}")
+            else:
+                await self._has_nothing_new(wait_ms)
 
     def give_back(self, address: str, *, is_reachable: bool) -> None:
         """Note how the call ended; an address that left the set meanwhile is simply let go."""
@@ -170,6 +181,15 @@ class WatchedReplicas:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         self._use(frozenset())
+
+    async def _has_nothing_new(self, wait_ms: int) -> bool:
+        """Wait for the watch to say something; True when it did not within `wait_ms`."""
+        try:
+            async with asyncio.timeout(wait_ms / 1000):
+                await self._changed.wait()
+        except TimeoutError:
+            return True
+        return False
 
     @property
     def _has_heard(self) -> bool:
@@ -207,7 +227,7 @@ class WatchedReplicas:
             await asyncio.to_thread(self._cache.forget, self._model_id)
         elif not self._loads:
             self._use(await asyncio.to_thread(self._cache.load, self._model_id, now_ms=self._clock.unix_ms()))
-        self._notify()
+        self._wake()
 
     def _use(self, addresses: frozenset[str]) -> None:
         wanted = pick.subset(addresses, limit=self._limit, salt=self._salt)
@@ -217,9 +237,9 @@ class WatchedReplicas:
         for address in self._loads.keys() - wanted:
             del self._loads[address]
             self._pool.let_go(address)
-        self._notify()
+        self._wake()
 
-    def _notify(self) -> None:
+    def _wake(self) -> None:
         self._changed, changed = asyncio.Event(), self._changed
         changed.set()
 

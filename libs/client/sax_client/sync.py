@@ -80,9 +80,7 @@ class LoopThread:
 class Client:
     """`AsyncClient` for threads: same names, same errors, ordinary return values."""
 
-    def __init__(
-        self, sax_root: str | None = None, *, notice: Callable[[str], None] = lambda _: None
-    ) -> None:
+    def __init__(self, sax_root: str | None = None, *, notice: Callable[[str], None] | None = None) -> None:
         self._thread = LoopThread()
         self._client = self._thread.run(_make(sax_root, notice))
 
@@ -265,7 +263,7 @@ class SyncModelClient:
         return self._run(self._model.call(service, method, request, timeout_s=timeout_s))
 
 
-async def _make(sax_root: str | None, notice: Callable[[str], None]) -> AsyncClient:
+async def _make(sax_root: str | None, notice: Callable[[str], None] | None) -> AsyncClient:
     return AsyncClient(sax_root, notice=notice)
 
 

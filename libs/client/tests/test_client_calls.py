@@ -161,6 +161,18 @@ async def test_says_why_no_replica_is_ready(cell, client):
         await client.model(MODEL).generate("a", timeout_s=0.3)
 
 
+async def test_tells_what_it_waits_for(cell):
+    """A person who waits for a replica is told why after a second."""
+    cell.admin.publish(MODEL, [], replicas=1)
+    told = []
+    async with AsyncClient(str(cell.root), notice=told.append) as client:
+        with pytest.raises(errors.Unavailable):
+            await client.model(MODEL).generate("a", timeout_s=1.5)
+    assert told == [
+        "waiting: /sax/test/m has no ready replica: 1 without a model server that can serve hf.CausalLM"
+    ]
+
+
 async def test_unpublished_model(cell, client):
     """A model that is not published is NOT_FOUND at once, and is found as soon as it is published."""
     with pytest.raises(errors.NotFound, match="/sax/test/m is not published"):
