@@ -141,7 +141,8 @@ def _group(
     _, total, out = lax.fori_loop(
         0, trips, one_strip, (column + MASKED, column, jnp.zeros(rows.shape, jnp.float32))
     )
-    return out / jnp.maximum(total, 1e-30)
+    attended: jax.Array = out / jnp.maximum(total, 1e-30)
+    return attended
 
 
 def _product(left: jax.Array, right: jax.Array, *, contract: int) -> jax.Array:
