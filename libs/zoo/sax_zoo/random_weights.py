@@ -22,6 +22,8 @@ from sax_zoo.checkpoints.assemble import DTYPES, Parameters
 from sax_zoo.checkpoints.source import Array, Report
 
 CHUNK = 2**22
+EMBEDDING_GAIN = 0.3
+"""Less than 1, or a model whose output table is its input table would only ever repeat its last token."""
 
 
 def random_parameters(
@@ -35,8 +37,9 @@ def random_parameters(
         shape = shapes[name]
         if len(shape) == 1:
             ones = name.endswith((".scale", "q_norm", "k_norm")) and not config.norm_plus_one
-            return np.full(shape, float(ones), dtype=DTYPES[dtype])
-        return _normal(shape, std=1 / math.sqrt(shape[1]), seed=seed, name=name).astype(DTYPES[dtype], copy=False)
+            return np.full(shape, float(ones), dtype=np.float32)
+        std = (EMBEDDING_GAIN if name == "embed" else 1) / math.sqrt(shape[1])
+        return _normal(shape, std=std, seed=seed, name=name).astype(DTYPES[dtype], copy=False)
 
     sizes = {name: math.prod(shape) * bytes_each for name, shape in shapes.items()}
     return Parameters(sizes, make, report=report, check_cancelled=check_cancelled)
@@ -49,7 +52,7 @@ def _normal(shape: tuple[int, ...], *, std: float, seed: int, name: str) -> Arra
     for begin in range(0, out.size, CHUNK):
         part = out[begin : begin + CHUNK]
         bits = generator.random_raw(-(-part.size // 4)).view(np.uint16)[: part.size]
-        np.take(table, bits, out=part)
+        np.take(table, bits, out=part, mode="clip")  # Nothing is out of range; "raise" would go through a buffer.
     return out.view(ml_dtypes.bfloat16).reshape(shape)
 
 

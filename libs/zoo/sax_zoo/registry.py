@@ -22,7 +22,7 @@ from sax_zoo.servable import ServableModel
 
 ROOT: Final = "saxml.server."
 ENTRY_POINT_GROUP: Final = "sax.servables"
-CATALOGUE: Final = ("sax_zoo.models.hf", "sax_zoo.models.lm_cloud", "sax_zoo.models.testing")
+CATALOGUE: Final = ("sax_zoo.models.hf", "sax_zoo.models.lm_cloud")
 
 Servable = TypeVar("Servable", bound=type[ServableModel])
 

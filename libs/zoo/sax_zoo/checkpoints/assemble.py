@@ -35,7 +35,8 @@ class Parameters(Mapping[str, Array]):
         self._report = report
         self._check_cancelled = check_cancelled
         self._done: set[str] = set()
-        self._total = sum(sizes.values())
+        self._done_bytes = 0
+        self.total_bytes = sum(sizes.values())
 
     def __getitem__(self, name: str) -> Array:
         size = self._sizes[name]  # KeyError for a name that is not a parameter, as mappings do.
@@ -43,9 +44,13 @@ class Parameters(Mapping[str, Array]):
         values = self._make(name)
         if name not in self._done:
             self._done.add(name)
-            done = sum(map(self._sizes.__getitem__, self._done)) if size else 0
-            self._report(LoadProgress(Phase.READING, done, self._total))
+            self._done_bytes += size
+            self._report(LoadProgress(Phase.READING, self._done_bytes, self.total_bytes))
         return values
+
+    def __contains__(self, name: object) -> bool:
+        # The one that Mapping gives would make the tensor to find out.
+        return name in self._sizes
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sizes)
@@ -63,7 +68,7 @@ def from_source(
     report: Report,
     check_cancelled: Callable[[], None],
 ) -> Parameters:
-    """Compare the checkpoint with what the decoder needs; give its parameters as `dtype` ("bfloat16" or "float32").
+    """Compare the checkpoint with what the decoder needs; give its parameters, matrices as `dtype` ("bfloat16" or "float32").
 
     Raises InvalidArgument listing every missing, unexpected or misshapen tensor at once; nothing has been read by then.
     """
@@ -82,10 +87,12 @@ def from_source(
         if bad:
             raise InvalidArgument(f"{info.file}: tensor {info.name} holds {bad} values that are NaN or infinite.")
         # Always a copy: the file may change or be unmapped after the load, and the model must not.
-        converted = np.array(values, dtype=DTYPES[dtype]).reshape(shapes[name])
+        # Norms and biases stay float32: they are tiny, and backends use them elementwise in float32.
+        target = DTYPES[dtype] if len(shapes[name]) > 1 else np.float32
+        converted = np.array(values, dtype=target).reshape(shapes[name])
         overflown = nonfinite_count(converted)
         if overflown:
-            raise InvalidArgument(f"{info.file}: tensor {info.name} holds {overflown} values too large for {dtype}.")
+            raise InvalidArgument(f"{info.file}: tensor {info.name} holds {overflown} values too large for {converted.dtype}.")
         return converted
 
     sizes = {name: source.tensors[stored[name]].stored_bytes for name in shapes}

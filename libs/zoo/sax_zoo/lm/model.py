@@ -34,7 +34,7 @@ SUFFIXES_MAX: Final = 64
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
-    """What a family's loader puts together. `release` frees weights and cache."""
+    """What a family's loader puts together. `memory_bytes` and `release` are those of weights and cache."""
 
     engine: Engine
     tokenizer: Tokenizer
@@ -42,6 +42,7 @@ class Parts:
     sizes: Sizes
     stop_ids: frozenset[int]
     seed: int
+    memory_bytes: int
     release: Callable[[], None]
 
 
@@ -73,7 +74,7 @@ class LanguageModel:
     @property
     def memory_bytes(self) -> int:
         """Weights and cache."""
-        return self._sizes.weight_bytes + self._sizes.cache_bytes
+        return self._parts.memory_bytes
 
     @property
     def max_len(self) -> int:

@@ -4,7 +4,7 @@
     max_len  prompt + answer            MAX_SEQ_LEN, else INPUT_SEQ_LEN + MAX_DECODE_STEPS, else the context
     cache    tokens of keys and values  every row full, at most KV_CACHE_BYTES (2 GiB), at least one full sequence
 
-64 rows because products of a CPU are compute-bound from there on (DESIGN section 6); float32 because a bf16 cache is copied whole by each write there.
+64 rows because products of a CPU are compute-bound from there on (DESIGN section 6). The cache has the dtype of the weights.
 """
 
 import math
@@ -18,13 +18,13 @@ from sax_zoo.lm.template import LanguageModelTemplate, as_tuple
 
 ROWS_MAX: Final = 64
 CACHE_BYTES: Final = 2 * 2**30
-CACHE_ITEM_BYTES: Final = 4
+ITEM_BYTES: Final = {"bfloat16": 2, "float32": 4}
 PAGE_SIZE: Final = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sizes:
-    """Sizes of one engine. Lengths are tokens, a whole number of pages for the cache."""
+    """Sizes of one engine. Lengths are tokens; the bytes are predictions, for plans and refusals."""
 
     max_rows: int
     max_len: int
@@ -40,10 +40,10 @@ def sizes(cls: type[LanguageModelTemplate], config: DecoderConfig) -> Sizes:
     max_len = _max_len(cls, config)
     pages_per_sequence = -(-max_len // PAGE_SIZE)
     rows = _rows(cls)
-    page_bytes = PAGE_SIZE * token_bytes(config)
+    item_bytes = ITEM_BYTES[cls.FPROP_DTYPE]
+    page_bytes = PAGE_SIZE * cached_numbers(config) * item_bytes
     budget = cls.KV_CACHE_BYTES if cls.KV_CACHE_BYTES is not None else CACHE_BYTES
     num_pages = max(min(rows * pages_per_sequence, budget // page_bytes), pages_per_sequence)
-    item_bytes = 2 if cls.FPROP_DTYPE == "bfloat16" else 4
     return Sizes(
         max_rows=rows,
         max_len=max_len,
@@ -60,9 +60,9 @@ def parameter_count(config: DecoderConfig) -> int:
     return sum(math.prod(shape) for shape in param_shapes(config).values())
 
 
-def token_bytes(config: DecoderConfig) -> int:
-    """Cache bytes of one token: a key and a value per layer and key/value head."""
-    return 2 * CACHE_ITEM_BYTES * config.num_layers * config.num_kv_heads * config.head_dim
+def cached_numbers(config: DecoderConfig) -> int:
+    """Numbers that the cache holds per token: a key and a value per layer and key/value head."""
+    return 2 * config.num_layers * config.num_kv_heads * config.head_dim
 
 
 def _max_len(cls: type[LanguageModelTemplate], config: DecoderConfig) -> int:
