@@ -18,7 +18,7 @@ bit: that is why a request gets the same tokens in any company. How many groups 
 data, not shape, so nothing is compiled again when contexts grow.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,7 @@ STRIP = (
 MASKED = -1e30
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, slots=True)
 class Blocks:
     """Which queries there are: N blocks of Q, of which only the first `used` are computed."""
@@ -41,7 +42,7 @@ class Blocks:
     starts: jax.Array  # [N]: position of the first query
     lengths: jax.Array  # [N]: real queries of the block
     used: jax.Array  # scalar
-    group: int  # blocks computed together; divides N
+    group: int = field(metadata={"static": True})  # blocks computed together; divides N
 
 
 def write_cache(cache: jax.Array, pages: jax.Array, offsets: jax.Array, values: jax.Array) -> jax.Array:

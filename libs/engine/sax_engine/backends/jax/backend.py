@@ -8,25 +8,25 @@ device works; `collect` waits for the one array that comes back. Compiled once p
 Owned by one thread. After an exception from the device the state is lost and the backend must be released.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sax_engine.backends.jax.inputs import StepSettings
 from sax_engine.backends.jax.packing import ALTERNATIVES, Bucket, pack, unpack_result
-from sax_engine.backends.jax.step import State, StepSettings, copy_pages, run_step
+from sax_engine.backends.jax.programs import Step, make_step
+from sax_engine.backends.jax.step import State, copy_pages
 from sax_engine.backends.jax.weights import Parameters, prepare
 from sax_engine.decoder import DecoderConfig
 from sax_engine.port import BackendInfo, Int32, StepPlan, StepResult, Ticket
 
 MIN_ROWS = 4  # Fewer rows take another path through the products: slower, and not the same bits.
 COPY_BATCH = 8
-
-Step = Callable[[Parameters, State, Int32], tuple[State, jax.Array]]
+LAYERS_PER_PROGRAM = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +118,7 @@ class JaxBackend:
     def _step(self, bucket: Bucket) -> Step:
         step = self._steps.get(bucket)
         if step is None:
-            step = jax.jit(partial(run_step, self._settings, bucket), donate_argnums=1)
-            self._steps[bucket] = step
+            step = self._steps[bucket] = make_step(self._settings, bucket)
         return step
 
     def _bucket(self, plan: StepPlan) -> Bucket:
@@ -215,6 +214,7 @@ def make_jax_backend(
         page_size=page_size,
         decode_group=16 if is_cpu else 1 << 30,
         chunk_group=4 if is_cpu else 1 << 30,
+        layers_per_program=LAYERS_PER_PROGRAM if is_cpu else None,
     )
     cache_dtype = jnp.uint16 if weights_dtype == jnp.bfloat16 else weights_dtype
     return JaxBackend(settings, info, prepare(config, params, weights_dtype), cache_dtype)
