@@ -103,7 +103,8 @@ class Generation:
         chunks = [Chunk() for _ in self._samples]
         for emission in emissions:
             self.cached_tokens = max(self.cached_tokens, emission.cached_tokens)
-            self.started_ms = getattr(emission, "started_ms", None) or self.started_ms
+            if emission.started_ms is not None:
+                self.started_ms = emission.started_ms
             sample = self._samples[emission.sample]
             if sample.finish is None:
                 self._take_one(sample, chunks[emission.sample], emission)

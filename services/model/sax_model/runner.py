@@ -59,8 +59,10 @@ class Run:
         self.span = span
         self._is_marked = False
         self._stream = stream
-        self._clock = clock
-        span.event("queue")
+        # Spans are stamped with wall-clock time, and the device thread's clock is monotonic; one offset for
+        # all, so that the events of a span are in order.
+        self._offset_ms = clock.unix_ms() - self.submitted_ms
+        span.event("queue", at_unix_ns=self._unix_ns(self.submitted_ms))
 
     async def next(self) -> list[Chunk]:
         """Return what has come since the last call, one chunk per sample, waiting for something."""
@@ -84,13 +86,13 @@ class Run:
 
     def _mark_phases(self, first_token_ms: int) -> None:
         """Say when prefill and decode began: the loop learns of both with the first token."""
-        # Spans are stamped with wall-clock time, and the device thread's clock is monotonic.
-        offset_ms = self._clock.unix_ms() - self._clock.monotonic_ms()
         started_ms, cached = self.generation.started_ms, self.generation.cached_tokens
         if started_ms is not None:
-            at_unix_ns = (started_ms + offset_ms) * NS_PER_MS
-            self.span.event("prefill", at_unix_ns=at_unix_ns, cached_tokens=cached)
-        self.span.event("decode", at_unix_ns=(first_token_ms + offset_ms) * NS_PER_MS)
+            self.span.event("prefill", at_unix_ns=self._unix_ns(started_ms), cached_tokens=cached)
+        self.span.event("decode", at_unix_ns=self._unix_ns(first_token_ms))
+
+    def _unix_ns(self, at_ms: int) -> int:
+        return (at_ms + self._offset_ms) * NS_PER_MS
 
 
 class LanguageRunner:
