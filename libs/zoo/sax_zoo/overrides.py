@@ -1,9 +1,10 @@
 """Published overrides: new values for a class's template attributes, typed and checked.
 
-A publisher sends `{"BATCH_SIZE": "4", "EXTRA_INPUTS": "{\"temperature\": 0}"}`: JSON texts by attribute name. The result is a fresh subclass; the
-registered class never changes. Rules (model_server.md 3.3): values must be JSON; the type must be exactly that of the current value (an int
-is not a float, a bool not an int); an attribute that is None takes any of its declared types. Unlike the original, an unknown key or bad
-JSON fails the load and names the key, for a typo must not serve another model than was meant.
+A publisher sends JSON texts by attribute name, such as BATCH_SIZE -> `4` or EXTRA_INPUTS -> `{"temperature":
+0}`. The result is a fresh subclass; the registered class never changes. Rules (model_server.md 3.3): values
+must be JSON; the type must be exactly that of the current value (an int is not a float, a bool not an int);
+an attribute that is None takes any of its declared types. Unlike the original, an unknown key or bad JSON
+fails the load and names the key, for a typo must not serve another model than was meant.
 """
 
 import difflib
@@ -43,7 +44,9 @@ def apply(cls: type[ServableModel], overrides: Mapping[str, str]) -> type[Servab
 
 def attributes(cls: type[ServableModel]) -> dict[str, Any]:
     """Template attributes of a class with their declared types: public names in capitals."""
-    return {name: hint for name, hint in typing.get_type_hints(cls).items() if name.isupper() and name[0] != "_"}
+    return {
+        name: hint for name, hint in typing.get_type_hints(cls).items() if name.isupper() and name[0] != "_"
+    }
 
 
 def _is_admin_key(key: str) -> bool:
@@ -64,7 +67,8 @@ def _parse(key: str, text: str) -> Any:
         return _frozen(json.loads(text, parse_constant=_no_constant))
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(
-            f'Override {key}: {shown(text)} is not JSON ({error}). Strings need quotes ("foo"), truth values are true and false.'
+            f'Override {key}: {shown(text)} is not JSON ({error}). Strings need quotes ("foo"), truth '
+            "values are true and false."
         ) from error
 
 
@@ -90,12 +94,18 @@ def _typed(key: str, value: Any, current: Any, declared: Any) -> Any:
         wanted = _NAMES.get(type(current).__name__, type(current).__name__)
     if not fits:
         found = _NAMES.get(type(value).__name__, type(value).__name__)
-        raise InvalidArgument(f"Mismatched type of override {key}: original: {wanted}; override: {found} ({shown(json.dumps(value))}).")
+        raise InvalidArgument(
+            f"Mismatched type of override {key}: original: {wanted}; override: {found} "
+            f"({shown(json.dumps(value))})."
+        )
     return value
 
 
 def _fits(value: Any, declared: Any) -> bool:
-    """Whether a JSON value has one of the declared types. Only what class attributes use: unions, tuples, mappings, scalars."""
+    """Whether a JSON value has one of the declared types.
+
+    Only what class attributes use: unions, tuples, mappings, scalars.
+    """
     origin = typing.get_origin(declared)
     if origin in {typing.Union, types.UnionType}:
         return any(_fits(value, option) for option in typing.get_args(declared))

@@ -14,7 +14,10 @@ class Platform:
 
 
 def parse_platform(chip: str, topology: str) -> Platform:
-    """Read `--platform_chip` and `--platform_topology`: `4x4` is 16 devices; `_twisted` says how they are wired, not how many."""
+    """Read `--platform_chip` and `--platform_topology`; `4x4` is 16 devices.
+
+    `_twisted` says how they are wired, not how many.
+    """
     sizes = topology.removesuffix("_twisted").removesuffix("_untwisted").split("x")
     devices = 1
     for size in sizes:

@@ -1,11 +1,12 @@
 """Random weights for test classes: 2.1 billion of them in seconds, the same ones for the same seed.
 
-A bfloat16 value has 65 536 possible bit patterns, so a normal variate needs 16 random bits and one look-up in a table of the normal distribution's
-quantiles: about a nanosecond per weight, five times faster than drawing floats and rounding them. Each tensor has a generator of its own, keyed by
-(seed, name): any tensor can be made alone, and adding one changes no other.
+A bfloat16 value has 65 536 possible bit patterns, so a normal variate needs 16 random bits and one look-up
+in a table of the normal distribution's quantiles: about a nanosecond per weight, five times faster than
+drawing floats and rounding them. Each tensor has a generator of its own, keyed by (seed, name): any tensor
+can be made alone, and adding one changes no other.
 
-Matrices are scaled by 1/sqrt(inputs) so that a signal keeps its size through the layers; norms' scales and all biases start where a trained model
-starts (1 or 0).
+Matrices are scaled by 1/sqrt(inputs) so that a signal keeps its size through the layers; norms' scales and
+all biases start where a trained model starts (1 or 0).
 """
 
 import functools
@@ -52,8 +53,11 @@ def _normal(shape: tuple[int, ...], *, std: float, seed: int, name: str) -> Arra
     for begin in range(0, out.size, CHUNK):
         part = out[begin : begin + CHUNK]
         bits = generator.random_raw(-(-part.size // 4)).view(np.uint16)[: part.size]
-        np.take(table, bits, out=part, mode="clip")  # Nothing is out of range; "raise" would go through a buffer.
-    return out.view(ml_dtypes.bfloat16).reshape(shape)
+        np.take(
+            table, bits, out=part, mode="clip"
+        )  # Nothing is out of range; "raise" would go through a buffer.
+    values: Array = out.view(ml_dtypes.bfloat16)
+    return values.reshape(shape)
 
 
 @functools.cache

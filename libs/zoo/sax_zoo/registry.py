@@ -1,8 +1,9 @@
 """The registry: which name a publisher may ask for, and which class that is.
 
-A model path is a key of this table and never an import path (DESIGN D11): what a publisher sends can choose between classes that the server's
-operator installed, and nothing else. The table is filled at process start by `load_modules`: our own catalogue, the modules named by
-entry points of installed packages (group `sax.servables`), and those of the server's `--servable_modules` flag.
+A model path is a key of this table and never an import path (DESIGN D11): what a publisher sends can choose
+between classes that the server's operator installed, and nothing else. The table is filled at process start
+by `load_modules`: our own catalogue, the modules named by entry points of installed packages (group
+`sax.servables`), and those of the server's `--servable_modules` flag.
 
 Names under `saxml.server.` can be asked for without that prefix too, as in the original.
 """
@@ -30,7 +31,7 @@ _classes: Final[dict[str, type[ServableModel]]] = {}
 
 
 def register(name: str) -> Callable[[Servable], Servable]:
-    """Class decorator: make a servable known as `name`. Raises ValueError when the name means another class already."""
+    """Make a class known as `name` (a decorator). Raises ValueError when the name means another already."""
     check_model_path(name)
 
     def add(cls: Servable) -> Servable:
@@ -58,7 +59,8 @@ def load_modules(names: Iterable[str] = ()) -> None:
 def lookup(model_path: str, model_filter: str | None = None) -> type[ServableModel]:
     """Find the class of a full name or an alias. Raises InvalidArgument with near matches.
 
-    `model_filter` is `--model_filter_regex`: a full match on the path as given; what it leaves out is unknown.
+    `model_filter` is `--model_filter_regex`: a full match on the path as given; what it leaves out is
+    unknown.
     """
     check_model_path(model_path)
     cls = _classes.get(model_path) or _classes.get(ROOT + model_path)

@@ -1,12 +1,17 @@
 """Makes tests/golden/*.npz with `transformers`: logits and greedy tokens that our decoder must reproduce.
 
-Run it in an environment of its own that has torch and transformers beside this package's sources (they are never installed where we serve):
+Run it in an environment of its own that has torch and transformers beside this package's sources (they are
+never installed where we serve):
 
-    python libs/zoo/tools/make_golden.py --gguf .../SmolLM2-135M-Instruct.Q4_1.gguf --out libs/zoo/tests/golden
+    python libs/zoo/tools/make_golden.py --gguf .../SmolLM2-135M-Instruct.Q4_1.gguf --out
+    libs/zoo/tests/golden
 
-Everything is float32. For SmolLM2 both sides start from the same dequantised weights. A vocabulary of 49152 x 64 positions is 12 MB, so of the
-logits only every 193rd column is kept, beside the maximum, the argmax and the log-sum-exp of each full row.
+Everything is float32. For SmolLM2 both sides start from the same dequantised weights. A vocabulary of 49152
+x 64 positions is 12 MB, so of the logits only every 193rd column is kept, beside the maximum, the argmax and
+the log-sum-exp of each full row.
 """
+
+# ruff: noqa: INP001 -- A script, not a package.
 
 import argparse
 import tempfile
@@ -15,22 +20,25 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-
 from sax_zoo.testing.tiny_checkpoints import VARIANTS, write_checkpoint
 
 POSITIONS = 64
 GREEDY = 32
 STRIDE = 193
 PROMPT = (
-    "The capital of France is Paris. It lies on the river Seine, in the north of the country, and about two million people live "
-    "there. Visitors come for the museums, the food and the light in the evening. The first town was built on an island in the river, where two roads met, and grew on both banks from there"
+    "The capital of France is Paris. It lies on the river Seine, in the north of the country, and "
+    "about two million people live "
+    "there. Visitors come for the museums, the food and the light in the evening. The first town was "
+    "built on an island in the river, where two roads met, and grew on both banks from there"
 )
 QUESTION = "The capital of France is"
 
 
 def main() -> None:
     """Make all golden files."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--gguf", type=Path, required=True, help="SmolLM2-135M-Instruct as GGUF")
     parser.add_argument("--out", type=Path, required=True, help="folder of the golden files")
     arguments = parser.parse_args()

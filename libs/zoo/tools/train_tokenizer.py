@@ -1,10 +1,13 @@
 """Trains the SentencePiece model that ships with the test classes: sax_zoo/data/sax_2k.model.
 
-The text is this repository's own documents and sources (Apache-2.0, ours), so the model carries nobody else's words. Ids follow T5 and the original's
-test model: 0 pad (also the start token), 1 end, 2 unknown; bytes stand in for what the pieces cannot spell.
+The text is this repository's own documents and sources (Apache-2.0, ours), so the model carries nobody
+else's words. Ids follow T5 and the original's test model: 0 pad (also the start token), 1 end, 2 unknown;
+bytes stand in for what the pieces cannot spell.
 
     python libs/zoo/tools/train_tokenizer.py .
 """
+
+# ruff: noqa: INP001 -- A script, not a package.
 
 import sys
 from pathlib import Path
@@ -20,7 +23,9 @@ def main(root: Path, out: Path) -> None:
     """Train on every document and source below `root`."""
     lines: list[str] = []
     for path in sorted(root.rglob("*")):
-        is_ours = path.suffix in SUFFIXES and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        is_ours = path.suffix in SUFFIXES and not any(
+            part.startswith(".") for part in path.relative_to(root).parts
+        )
         if is_ours and path.is_file() and not path.name.endswith("_pb2.py"):
             lines += path.read_text("utf-8", errors="ignore").splitlines()
     sentencepiece.SentencePieceTrainer.train(

@@ -1,11 +1,12 @@
-"""From stored tensors to the decoder's parameters: everything is checked first, then each tensor is read when it is asked for.
+"""From stored tensors to the decoder's parameters: all is checked first, each is read when asked for.
 
-`Parameters` is a mapping from canonical name to values that makes a tensor at the moment of the look-up and keeps nothing. A backend
-that takes them one after another therefore needs memory for the model plus one tensor, whatever the format, and that is where progress is
-counted, cancellation is noticed and NaN is found.
+`Parameters` is a mapping from canonical name to values that makes a tensor at the moment of the look-up and
+keeps nothing. A backend that takes them one after another therefore needs memory for the model plus one
+tensor, whatever the format, and that is where progress is counted, cancellation is noticed and NaN is found.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Final
 
 import ml_dtypes
 import numpy as np
@@ -16,11 +17,14 @@ from sax_zoo.checkpoints.source import Array, LoadProgress, Phase, Report, Tenso
 from sax_zoo.families.family import Family
 
 DTYPES: Mapping[str, type] = {"bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
-SHOWN_MAX = 20
+SHOWN_MAX: Final = 20
 
 
 class Parameters(Mapping[str, Array]):
-    """Canonical name -> values, made on look-up. A name looked up twice is made twice. One thread at a time."""
+    """Canonical name -> values, made on look-up.
+
+    A name looked up twice is made twice. One thread at a time.
+    """
 
     def __init__(
         self,
@@ -68,9 +72,10 @@ def from_source(
     report: Report,
     check_cancelled: Callable[[], None],
 ) -> Parameters:
-    """Compare the checkpoint with what the decoder needs; give its parameters, matrices as `dtype` ("bfloat16" or "float32").
+    """Compare the checkpoint with what the decoder needs; give its parameters, matrices as `dtype`.
 
-    Raises InvalidArgument listing every missing, unexpected or misshapen tensor at once; nothing has been read by then.
+    Raises InvalidArgument listing every missing, unexpected or misshapen tensor at once; nothing has been
+    read by then.
     """
     stored = family.stored_names(config)
     shapes = param_shapes(config)
@@ -78,28 +83,36 @@ def from_source(
     if faults:
         shown = "\n  ".join(faults[:SHOWN_MAX])
         more = f"\n  ... and {len(faults) - SHOWN_MAX} more" if len(faults) > SHOWN_MAX else ""
-        raise InvalidArgument(f"The checkpoint does not fit the model, {len(faults)} mismatches:\n  {shown}{more}")
+        raise InvalidArgument(
+            f"The checkpoint does not fit the model, {len(faults)} mismatches:\n  {shown}{more}"
+        )
 
     def make(name: str) -> Array:
         info = source.tensors[stored[name]]
         values = source.read(info.name)
         bad = nonfinite_count(values)
         if bad:
-            raise InvalidArgument(f"{info.file}: tensor {info.name} holds {bad} values that are NaN or infinite.")
+            raise InvalidArgument(
+                f"{info.file}: tensor {info.name} holds {bad} values that are NaN or infinite."
+            )
         # Always a copy: the file may change or be unmapped after the load, and the model must not.
         # Norms and biases stay float32: they are tiny, and backends use them elementwise in float32.
         target = DTYPES[dtype] if len(shapes[name]) > 1 else np.float32
-        converted = np.array(values, dtype=target).reshape(shapes[name])
+        converted: Array = np.array(values, dtype=target).reshape(shapes[name])
         overflown = nonfinite_count(converted)
         if overflown:
-            raise InvalidArgument(f"{info.file}: tensor {info.name} holds {overflown} values too large for {converted.dtype}.")
+            raise InvalidArgument(
+                f"{info.file}: tensor {info.name} holds {overflown} values too large for {converted.dtype}."
+            )
         return converted
 
     sizes = {name: source.tensors[stored[name]].stored_bytes for name in shapes}
     return Parameters(sizes, make, report=report, check_cancelled=check_cancelled)
 
 
-def _faults(source: TensorSource, family: Family, config: DecoderConfig, stored: Mapping[str, str]) -> Iterator[str]:
+def _faults(
+    source: TensorSource, family: Family, config: DecoderConfig, stored: Mapping[str, str]
+) -> Iterator[str]:
     shapes = param_shapes(config)
     tensors = source.tensors
     for name, stored_name in stored.items():
@@ -107,7 +120,8 @@ def _faults(source: TensorSource, family: Family, config: DecoderConfig, stored:
         if info is None:
             yield f"missing: {stored_name} {list(shapes[name])}"
         elif info.shape != shapes[name]:
-            yield f"wrong shape: {info.file.name}: {stored_name} is {list(info.shape)}, expected {list(shapes[name])}"
+            expected = list(shapes[name])
+            yield f"wrong shape: {info.file.name}: {stored_name} is {list(info.shape)}, expected {expected}"
         elif not info.is_weight:
             yield f"wrong dtype: {info.file.name}: {stored_name} is {info.dtype}, expected floating point"
     needed = set(stored.values())

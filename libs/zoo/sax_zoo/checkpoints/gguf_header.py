@@ -1,13 +1,13 @@
 """The header of a GGUF file, read with bounds: metadata and the list of tensors.
 
-    "GGUF"  u32 version  u64 tensors  u64 metadata entries
-    metadata: string key, u32 type, value          strings are u64 length + bytes; arrays are u32 type, u64 count, values
-    tensors:  string name, u32 dimensions, u64 each (innermost first), u32 quantisation type, u64 offset of its data
-    padding to general.alignment (32), then the data
+    "GGUF"  u32 version  u64 tensors  u64 metadata entries metadata: string key, u32 type, value
+    strings are u64 length + bytes; arrays are u32 type, u64 count, values tensors:  string name, u32
+    dimensions, u64 each (innermost first), u32 quantisation type, u64 offset of its data padding to
+    general.alignment (32), then the data
 
-The `gguf` package reads this too, but it builds a numpy object per vocabulary entry (2 s for SmolLM2, 0.1 s here) and believes every
-number in the file; this reader compares each with the file's size first. Values are plain Python (arrays become lists).
-Format: ggml/docs/gguf.md; versions 2 and 3, little endian.
+The `gguf` package reads this too, but it builds a numpy object per vocabulary entry (2 s for SmolLM2, 0.1 s
+here) and believes every number in the file; this reader compares each with the file's size first. Values are
+plain Python (arrays become lists). Format: ggml/docs/gguf.md; versions 2 and 3, little endian.
 """
 
 import struct
@@ -49,7 +49,10 @@ class GgufHeader:
 
 
 def read_header(path: Path, data: memoryview) -> GgufHeader:
-    """Read the header of a mapped file. Raises InvalidArgument naming file and place when a number cannot be true."""
+    """Read the header of a mapped file.
+
+    Raises InvalidArgument naming file and place when a number cannot be true.
+    """
     cursor = _Cursor(path, data)
     if bytes(data[:4]) != b"GGUF":
         raise InvalidArgument(f"{path}: this is not a GGUF file (it begins with {bytes(data[:4])!r}).")
@@ -73,7 +76,8 @@ def read_header(path: Path, data: memoryview) -> GgufHeader:
         tensor = _place(path, name, shape, kind, data_at + offset)
         if tensor.begin + tensor.stored_bytes > len(data):
             raise InvalidArgument(
-                f"{path}: tensor {name} ends at byte {tensor.begin + tensor.stored_bytes} and the file at {len(data)}: "
+                f"{path}: tensor {name} ends at byte {tensor.begin + tensor.stored_bytes} and the file "
+                f"at {len(data)}: "
                 "the file is truncated."
             )
         if name in tensors:
@@ -94,7 +98,8 @@ class _Cursor:
         """The next `length` bytes."""
         if length > len(self._data) - self.at:
             raise InvalidArgument(
-                f"{self._path}: {what} at byte {self.at} needs {length} bytes and {len(self._data) - self.at} are left: "
+                f"{self._path}: {what} at byte {self.at} needs {length} bytes and "
+                f"{len(self._data) - self.at} are left: "
                 "the file is truncated or damaged."
             )
         begin = self.at
@@ -139,7 +144,9 @@ def _tensor_entry(cursor: _Cursor) -> tuple[str, tuple[int, ...], int, int]:
     name = cursor.string()
     dimensions = cursor.scalar("I")
     if dimensions > DIMENSIONS_MAX:
-        raise InvalidArgument(f"Tensor {name} has {dimensions} dimensions; at most {DIMENSIONS_MAX} are accepted.")
+        raise InvalidArgument(
+            f"Tensor {name} has {dimensions} dimensions; at most {DIMENSIONS_MAX} are accepted."
+        )
     inner_first = [cursor.scalar("Q") for _ in range(dimensions)]
     return name, tuple(reversed(inner_first)), cursor.scalar("I"), cursor.scalar("Q")
 
@@ -148,11 +155,15 @@ def _place(path: Path, name: str, shape: tuple[int, ...], kind: int, begin: int)
     try:
         quantization = GGMLQuantizationType(kind)
     except ValueError:
-        raise InvalidArgument(f"{path}: tensor {name} has quantisation type {kind}, which is not known.") from None
+        raise InvalidArgument(
+            f"{path}: tensor {name} has quantisation type {kind}, which is not known."
+        ) from None
     block_items, block_bytes = GGML_QUANT_SIZES[quantization]
     items = 1
     for size in shape:
         items *= size
     if items == 0 or (shape and shape[-1] % block_items):
-        raise InvalidArgument(f"{path}: tensor {name} {shape} does not fill blocks of {block_items} ({quantization.name}).")
+        raise InvalidArgument(
+            f"{path}: tensor {name} {shape} does not fill blocks of {block_items} ({quantization.name})."
+        )
     return GgufTensor(name, shape, quantization, begin, items // block_items * block_bytes)

@@ -1,19 +1,17 @@
 """Tensors of a GGUF file, dequantised one at a time by the `gguf` library.
 
-Names and values are the file's own (`blk.0.attn_q.weight`). Q and k of the "llama" architecture are stored in the
-interleaved-rotary order; nothing is permuted here, the family says so in its `rotary`.
+Names and values are the file's own (`blk.0.attn_q.weight`). Q and k of the "llama" architecture are stored
+in the interleaved-rotary order; nothing is permuted here, the family says so in its `rotary`.
 """
 
 import mmap
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from gguf.quants import dequantize
 from sax_common.errors import InvalidArgument
 
-from sax_zoo.checkpoints.gguf_header import GgufTensor, read_header
+from sax_zoo.checkpoints.gguf_header import read_header
 from sax_zoo.checkpoints.source import Array, TensorInfo
 
 
@@ -28,9 +26,9 @@ class GgufWeights:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         with memoryview(self._map) as data:
             header = read_header(path, data)
-        self.metadata: Mapping[str, Any] = header.metadata
-        self._stored: Mapping[str, GgufTensor] = header.tensors
-        self.tensors: Mapping[str, TensorInfo] = {
+        self.metadata = header.metadata
+        self._stored = header.tensors
+        self.tensors = {
             name: TensorInfo(name, tensor.quantization.name, tensor.shape, path, tensor.stored_bytes)
             for name, tensor in header.tensors.items()
         }
@@ -44,7 +42,8 @@ class GgufWeights:
             values: Array = dequantize(rows, tensor.quantization)
         except NotImplementedError as error:
             raise InvalidArgument(
-                f"{self.path}: tensor {name} is stored as {tensor.quantization.name}, which cannot be read: {error}"
+                f"{self.path}: tensor {name} is stored as {tensor.quantization.name}, which cannot be "
+                f"read: {error}"
             ) from error
         return values.reshape(tensor.shape)
 

@@ -1,8 +1,9 @@
 """Weights of a Hugging Face directory: one .safetensors file, or many with an index.
 
-Which files count: those of `model.safetensors.index.json`; else `model.safetensors`; else every *.safetensors there is. The index comes
-from the publisher, so it may name plain files of its own directory and nothing else. (A file may itself be a symbolic link: that is how the
-hub's cache is built, and who can write a link there can write the weights.)
+Which files count: those of `model.safetensors.index.json`; else `model.safetensors`; else every
+*.safetensors there is. The index comes from the publisher, so it may name plain files of its own directory
+and nothing else. (A file may itself be a symbolic link: that is how the hub's cache is built, and who can
+write a link there can write the weights.)
 """
 
 from collections.abc import Mapping
@@ -66,7 +67,8 @@ class HfWeights:
         ]
         if lost:
             raise InvalidArgument(
-                f"{directory / INDEX_NAME}: {len(lost)} tensors are not where the index says: {', '.join(lost[:8])}"
+                f"{directory / INDEX_NAME}: {len(lost)} tensors are not where the index says: "
+                f"{', '.join(lost[:8])}"
                 f"{', ...' if len(lost) > 8 else '.'}"  # noqa: PLR2004 - enough to see the pattern.
             )
 
@@ -79,7 +81,8 @@ def _read_index(directory: Path) -> dict[str, str]:
     for name in set(weight_map.values()):
         if Path(name).name != name or "\\" in name or "\0" in name or not name.endswith(".safetensors"):
             raise InvalidArgument(
-                f"{path}: {name!r} is not the name of a .safetensors file in this directory. An index may not point elsewhere."
+                f"{path}: {name!r} is not the name of a .safetensors file in this directory. An index "
+                "may not point elsewhere."
             )
         if not (directory / name).is_file():
             raise InvalidArgument(f"{directory / name}: missing, though {INDEX_NAME} names it.")
@@ -95,7 +98,8 @@ def _weight_files(directory: Path) -> list[str]:
     pickles = sorted(path.name for path in directory.iterdir() if path.suffix in _PICKLE_SUFFIXES)
     if pickles:
         raise InvalidArgument(
-            f"{directory}: the weights are pickles ({', '.join(pickles[:4])}), which can run code and are never read by a server. "
+            f"{directory}: the weights are pickles ({', '.join(pickles[:4])}), which can run code and "
+            "are never read by a server. "
             "Convert them to safetensors first (transformers: model.save_pretrained writes safetensors)."
         )
     raise InvalidArgument(f"{directory}: no .safetensors file in it.")

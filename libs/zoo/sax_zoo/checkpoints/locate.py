@@ -3,8 +3,8 @@
     None                                  no checkpoint (test classes only; decided by the class)
     /models/smol.gguf                     GGUF file
     /models/smol/                         directory with config.json: Hugging Face
-                                          directory with exactly one .gguf: that file
-                                          directory with exactly one checkpoint_<digits>: that one, looked at again
+                                          directory with exactly one .gguf: that file directory with exactly
+                                          one checkpoint_<digits>: that one, looked at again
 
 Anything else is refused with what was found, because "no such file" at 3 a.m. is not enough.
 """
@@ -37,7 +37,10 @@ class Located:
 
 
 def locate(checkpoint_path: str) -> Located:
-    """Find the checkpoint. Raises NotFound (nothing there) or InvalidArgument (not a checkpoint), naming the path."""
+    """Find the checkpoint.
+
+    Raises NotFound (nothing there) or InvalidArgument (not a checkpoint), naming the path.
+    """
     if "://" in checkpoint_path:
         raise Unimplemented(f"Checkpoint {checkpoint_path}: only local paths are read by this server.")
     path = Path(checkpoint_path)
@@ -52,10 +55,13 @@ def _locate_file(path: Path) -> Located:
     if path.suffix == ".gguf":
         return Located(path, Format.GGUF)
     if path.suffix == ".safetensors":
-        raise InvalidArgument(f"Checkpoint {path} is one file; publish its directory, which also has config.json.")
+        raise InvalidArgument(
+            f"Checkpoint {path} is one file; publish its directory, which also has config.json."
+        )
     if path.suffix in {".bin", ".pt", ".pth", ".pkl", ".ckpt"}:
         raise InvalidArgument(
-            f"Checkpoint {path} is a pickle, which can run code and is never read by a server. Convert it to safetensors first."
+            f"Checkpoint {path} is a pickle, which can run code and is never read by a server. Convert "
+            "it to safetensors first."
         )
     raise InvalidArgument(f"Checkpoint {path} is neither a .gguf file nor a directory.")
 
@@ -75,7 +81,9 @@ def _locate_directory(directory: Path) -> Located:
         return Located(models[0], Format.GGUF)
     if models:
         names = ", ".join(path.name for path in models[:8])
-        raise InvalidArgument(f"Checkpoint {directory} holds {len(models)} .gguf files ({names}): publish one of them.")
+        raise InvalidArgument(
+            f"Checkpoint {directory} holds {len(models)} .gguf files ({names}): publish one of them."
+        )
     found = ", ".join(sorted(path.name for path in directory.iterdir())[:8]) or "nothing"
     raise InvalidArgument(
         f"Checkpoint {directory} has neither config.json (Hugging Face) nor a .gguf file; it holds: {found}."

@@ -1,6 +1,9 @@
-"""A located checkpoint, opened: its decoder, its tensors, its tokenizer and chat template. One function per format.
+"""A located checkpoint, opened: its decoder, its tensors, its tokenizer and chat template.
 
-The architecture is what the checkpoint says it is; nothing about the model is taken from the publisher's words.
+One function per format.
+
+The architecture is what the checkpoint says it is; nothing about the model is taken from the publisher's
+words.
 """
 
 from dataclasses import dataclass
@@ -39,7 +42,8 @@ def open_checkpoint(located: Located) -> OpenCheckpoint:
     if opened.tokenizer.size > opened.config.vocab_size:
         opened.source.close()
         raise InvalidArgument(
-            f"{located.path}: the tokenizer has {opened.tokenizer.size} ids and the model a vocabulary of {opened.config.vocab_size}."
+            f"{located.path}: the tokenizer has {opened.tokenizer.size} ids and the model a vocabulary "
+            f"of {opened.config.vocab_size}."
         )
     return opened
 
@@ -49,9 +53,15 @@ def _open_hugging_face(located: Located) -> OpenCheckpoint:
     values = read_object(path)
     fields = Fields(values, str(path))
     if values.get("quantization_config"):
-        raise fields.refuse("quantization_config", values["quantization_config"], "none (float16, bfloat16 or float32 weights)")
+        raise fields.refuse(
+            "quantization_config",
+            values["quantization_config"],
+            "none (float16, bfloat16 or float32 weights)",
+        )
     architectures = values.get("architectures") or [None]
-    family = find_family(HF_FAMILIES, architectures[0] if isinstance(architectures, list) else architectures, str(path))
+    family = find_family(
+        HF_FAMILIES, architectures[0] if isinstance(architectures, list) else architectures, str(path)
+    )
     config = _config(family, fields, {})
     tokenizer = read_tokenizer(located.path, values)
     template = read_chat_template(located.path)
@@ -79,7 +89,7 @@ def _open_gguf(located: Located) -> OpenCheckpoint:
 
 
 def _config(family: Family, fields: Fields, shapes: dict[str, tuple[int, ...]]) -> DecoderConfig:
-    """The decoder of a configuration; the engine's own complaints about impossible numbers get the file's name."""
+    """The decoder of a configuration; the engine's own complaints about its numbers get the file's name."""
     try:
         return family.config(fields, shapes)
     except ValueError as error:

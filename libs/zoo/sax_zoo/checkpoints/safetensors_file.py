@@ -1,18 +1,19 @@
 """One .safetensors file, checked before it is believed.
 
-    8 bytes  header length n, little endian
-    n bytes  JSON: {"name": {"dtype": "BF16", "shape": [..], "data_offsets": [begin, end]}, "__metadata__": {..}}
-    rest     data; offsets count from here, lie end to end, and end where the file ends
+    8 bytes  header length n, little endian n bytes  JSON: {"name": {"dtype": "BF16", "shape": [..],
+    "data_offsets": [begin, end]}, "__metadata__": {..}} rest     data; offsets count from here, lie end to
+    end, and end where the file ends
 
-A file comes from whoever published the model, so every number is checked against the file's real size before it is used
-(limits: reliability 5.3.2; the format: huggingface/safetensors README). Values are views of the mapped file.
+A file comes from whoever published the model, so every number is checked against the file's real size before
+it is used (limits: reliability 5.3.2; the format: huggingface/safetensors README). Values are views of the
+mapped file.
 """
 
 import json
 import mmap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import ml_dtypes
 import numpy as np
@@ -31,7 +32,9 @@ _WEIGHTS: Final[dict[str, np.dtype[Any]]] = {
 }
 _OTHER_BYTES: Final = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "U16": 2, "I16": 2}
 _OTHER_BYTES_WIDE: Final = {"U32": 4, "I32": 4, "U64": 8, "I64": 8}
-_ITEM_BYTES: Final = {name: dtype.itemsize for name, dtype in _WEIGHTS.items()} | _OTHER_BYTES | _OTHER_BYTES_WIDE
+_ITEM_BYTES: Final = (
+    {name: dtype.itemsize for name, dtype in _WEIGHTS.items()} | _OTHER_BYTES | _OTHER_BYTES_WIDE
+)
 _PICKLES: Final = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
@@ -68,13 +71,15 @@ class SafetensorsFile:
         head = self._map[:8]
         if head.startswith(_PICKLES):
             raise InvalidArgument(
-                f"{self.path}: this is a pickle (PyTorch) file, not safetensors. Pickles can run code and are never read "
+                f"{self.path}: this is a pickle (PyTorch) file, not safetensors. Pickles can run code "
+                "and are never read "
                 "here; convert it to safetensors first."
             )
         length = int.from_bytes(head, "little")
         if length > min(HEADER_BYTES_MAX, size - 8):
             raise InvalidArgument(
-                f"{self.path}: the header says it is {length} bytes long; at most {HEADER_BYTES_MAX} are accepted and the "
+                f"{self.path}: the header says it is {length} bytes long; at most {HEADER_BYTES_MAX} "
+                "are accepted and the "
                 f"file has {size - 8} after the length. The file is damaged, truncated or not safetensors."
             )
         entries = self._parse(self._map[8 : 8 + length])
@@ -93,7 +98,9 @@ class SafetensorsFile:
             raise InvalidArgument(f"{self.path}: {len(header)} tensors; at most {TENSORS_MAX} are accepted.")
         return header
 
-    def _check_entries(self, entries: Mapping[str, Any], *, data_at: int, data_bytes: int) -> dict[str, TensorInfo]:
+    def _check_entries(
+        self, entries: Mapping[str, Any], *, data_at: int, data_bytes: int
+    ) -> dict[str, TensorInfo]:
         tensors: dict[str, TensorInfo] = {}
         spans: list[tuple[int, int, str]] = []
         for name, entry in entries.items():
@@ -105,7 +112,8 @@ class SafetensorsFile:
         for begin, end, name in sorted(spans):
             if begin != expected:
                 raise InvalidArgument(
-                    f"{self.path}: tensor {name} begins at byte {begin} where {expected} is due (data overlaps or has a gap)."
+                    f"{self.path}: tensor {name} begins at byte {begin} where {expected} is due (data "
+                    "overlaps or has a gap)."
                 )
             expected = end
         if expected != data_bytes:
@@ -121,9 +129,13 @@ class SafetensorsFile:
             raise InvalidArgument(f"{where}: the header's entry is not an object.")
         dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
         if dtype not in _ITEM_BYTES:
-            raise InvalidArgument(f"{where}: dtype {dtype!r} is not known; known are {', '.join(_ITEM_BYTES)}.")
+            raise InvalidArgument(
+                f"{where}: dtype {dtype!r} is not known; known are {', '.join(_ITEM_BYTES)}."
+            )
         if not _are_sizes(shape) or len(shape) > DIMENSIONS_MAX:
-            raise InvalidArgument(f"{where}: shape {shape!r} is not a list of at most {DIMENSIONS_MAX} sizes.")
+            raise InvalidArgument(
+                f"{where}: shape {shape!r} is not a list of at most {DIMENSIONS_MAX} sizes."
+            )
         if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:  # noqa: PLR2004 - begin and end.
             raise InvalidArgument(f"{where}: data_offsets {offsets!r} are not [begin, end].")
         needed = _ITEM_BYTES[dtype]
@@ -131,11 +143,13 @@ class SafetensorsFile:
             needed *= size
         begin, end = offsets
         if needed != end - begin:
-            raise InvalidArgument(f"{where}: {dtype} {shape} takes {needed} bytes, data_offsets span {end - begin}.")
+            raise InvalidArgument(
+                f"{where}: {dtype} {shape} takes {needed} bytes, data_offsets span {end - begin}."
+            )
         return dtype, tuple(shape), begin, end
 
 
-def _are_sizes(value: Any) -> bool:
+def _are_sizes(value: Any) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
 
 

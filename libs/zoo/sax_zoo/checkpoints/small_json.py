@@ -1,6 +1,7 @@
 """Small JSON files beside the weights (config.json, tokenizer_config.json, indexes), read with bounds.
 
-Python's parser takes any depth until recursion ends and any size until memory ends; a file from a publisher gets neither.
+Python's parser takes any depth until recursion ends and any size until memory ends; a file from a publisher
+gets neither.
 """
 
 import json
@@ -13,7 +14,10 @@ BYTES_MAX: Final = 32 * 2**20
 
 
 def read_object(path: Path, *, bytes_max: int = BYTES_MAX) -> dict[str, Any]:
-    """Read a JSON object. Raises InvalidArgument naming the file when it is too large or is something else."""
+    """Read a JSON object.
+
+    Raises InvalidArgument naming the file when it is too large or is something else.
+    """
     size = path.stat().st_size
     if size > bytes_max:
         raise InvalidArgument(f"{path}: {size} bytes; at most {bytes_max} are read.")

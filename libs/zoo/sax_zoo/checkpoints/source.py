@@ -1,7 +1,8 @@
 """What every checkpoint format gives: a list of tensors, and each one's values on demand.
 
-Formats differ in how a file is laid out; from here on they are the same. A source is opened (the header is checked, nothing
-is read), its `tensors` are compared with what the model needs, and only then are values read, one tensor at a time.
+Formats differ in how a file is laid out; from here on they are the same. A source is opened (the header is
+checked, nothing is read), its `tensors` are compared with what the model needs, and only then are values
+read, one tensor at a time.
 
 All errors are SaxError with the file's name and, where there is one, the tensor's.
 """
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,10 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """One stored tensor. `is_weight` is False for dtypes that cannot hold weights (integers, booleans, fp8)."""
+    """One stored tensor.
+
+    `is_weight` is False for dtypes that cannot hold weights (integers, booleans, fp8).
+    """
 
     name: str
     dtype: str
@@ -66,16 +70,25 @@ class LoadProgress:
 
 Report = Callable[[LoadProgress], None]
 
+_LAYOUTS: Final[dict[str, tuple[type[np.unsignedinteger[Any]], int, int]]] = {
+    "float64": (np.uint64, 52, 11),
+    "float32": (np.uint32, 23, 8),
+    "float16": (np.uint16, 10, 5),
+    "bfloat16": (np.uint16, 7, 8),
+}
+"""Bits as an integer, mantissa and exponent widths: a value is not finite when its exponent is all ones."""
+
 
 def nonfinite_count(values: Array) -> int:
-    """Count NaN and infinite values; integers have none. Reads the bits, which is several times faster than isnan on bf16."""
-    layout = {"float64": (np.uint64, 52, 11), "float32": (np.uint32, 23, 8), "float16": (np.uint16, 10, 5)}
-    layout["bfloat16"] = (np.uint16, 7, 8)
-    if values.dtype.name not in layout or values.size == 0:
+    """Count NaN and infinite values; integers have none.
+
+    Reads the bits, which is several times faster than isnan on bfloat16.
+    """
+    if values.dtype.name not in _LAYOUTS or values.size == 0:
         return 0
-    unsigned, mantissa, exponent = layout[values.dtype.name]
-    mask = unsigned(((1 << exponent) - 1) << mantissa)
-    exponents = np.bitwise_and(np.ascontiguousarray(values).view(unsigned), mask)
+    unsigned, mantissa_bits, exponent_bits = _LAYOUTS[values.dtype.name]
+    mask = ((1 << exponent_bits) - 1) << mantissa_bits
+    exponents: Array = np.ascontiguousarray(values).view(unsigned) & unsigned(mask)
     if exponents.max() != mask:
         return 0
     return int(np.count_nonzero(exponents == mask))

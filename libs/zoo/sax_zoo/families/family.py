@@ -1,10 +1,11 @@
 """What a family is: a rule from a checkpoint's own configuration to a `DecoderConfig`, and a table of names.
 
-    architecture in the checkpoint ──► Family ──► DecoderConfig ──► param_shapes ──► each canonical name's stored name
+    architecture in the checkpoint ──► Family ──► DecoderConfig ──► param_shapes ──► each canonical name's
+    stored name
 
 A name table is written once per format for all layers, with `{i}` for the layer: `layers.{i}.attn.q` is
-`model.layers.{i}.self_attn.q_proj.weight`. Because the engine's layouts are the formats' own (output-major, either rotary order), a stored tensor
-is a canonical tensor; no family transposes or permutes.
+`model.layers.{i}.self_attn.q_proj.weight`. Because the engine's layouts are the formats' own (output-major,
+either rotary order), a stored tensor is a canonical tensor; no family transposes or permutes.
 """
 
 import re
@@ -55,7 +56,9 @@ class Fields:
 
     def refuse(self, key: str, value: object, known: str) -> InvalidArgument:
         """The error for a value that this server cannot compute."""
-        return InvalidArgument(f"{self.where}: {key} is {value!r}, which this server cannot compute; known: {known}.")
+        return InvalidArgument(
+            f"{self.where}: {key} is {value!r}, which this server cannot compute; known: {known}."
+        )
 
     def _get(self, key: str, default: Any) -> Any:
         value = self.values.get(key)
@@ -70,8 +73,9 @@ class Fields:
 class Family:
     """Decoders of one kind in one format.
 
-    `config` may look at the stored tensors' shapes (second argument), where a format leaves things out of its metadata.
-    `ignored` are patterns of stored names that carry nothing to learn (precomputed frequencies, masks).
+    `config` may look at the stored tensors' shapes (second argument), where a format leaves things out of
+    its metadata. `ignored` are patterns of stored names that carry nothing to learn (precomputed
+    frequencies, masks).
     """
 
     architectures: tuple[str, ...]
@@ -84,7 +88,10 @@ class Family:
         return {name: self._stored_name(name) for name in param_shapes(config)}
 
     def is_ignored(self, stored_name: str, config: DecoderConfig) -> bool:
-        """Whether a stored tensor that nothing asks for is harmless. A tied model may store its output matrix again."""
+        """Whether a stored tensor that nothing asks for is harmless.
+
+        A tied model may store its output matrix again.
+        """
         if config.tied_embedding and stored_name == self.names["unembed"]:
             return True
         return any(re.fullmatch(pattern, stored_name) for pattern in self.ignored)

@@ -1,7 +1,7 @@
 """LLaMA and the decoders that differ from it in a few numbers: Mistral, SmolLM, Qwen 2 and Qwen 3.
 
-Hugging Face stores q and k for half-split rotary; GGUF stores them interleaved for its "llama" architecture (which includes Mistral and
-SmolLM) and half-split for "qwen2"/"qwen3".
+Hugging Face stores q and k for half-split rotary; GGUF stores them interleaved for its "llama" architecture
+(which includes Mistral and SmolLM) and half-split for "qwen2"/"qwen3".
 """
 
 from collections.abc import Mapping
@@ -72,7 +72,9 @@ GGUF_NAMES: Final = {
 }
 
 
-def _from_hf(fields: Fields, *, qkv_bias: bool, out_bias: bool, qk_norm: bool, window: int | None) -> DecoderConfig:
+def _from_hf(
+    fields: Fields, *, qkv_bias: bool, out_bias: bool, qk_norm: bool, window: int | None
+) -> DecoderConfig:
     heads = fields.integer("num_attention_heads")
     width = fields.integer("hidden_size")
     head_dim = fields.integer("head_dim", width // heads)
@@ -129,7 +131,7 @@ def _hf_qwen3(fields: Fields, shapes: Shapes) -> DecoderConfig:
 
 
 def _qwen_window(fields: Fields) -> int | None:
-    """Qwen has a window only where a layer says so; layers that differ are more than one decoder configuration can say."""
+    """Say Qwen's window. Layers that differ are more than one decoder configuration can say."""
     if not fields.flag("use_sliding_window"):
         return None
     layers = fields.integer("num_hidden_layers")
@@ -144,7 +146,9 @@ def _qwen_window(fields: Fields) -> int | None:
 def _from_gguf(fields: Fields, shapes: Shapes, *, rotary: Rotary) -> DecoderConfig:
     arch = str(fields.values["general.architecture"])
     if fields.values.get(f"{arch}.expert_count"):
-        raise fields.refuse(f"{arch}.expert_count", fields.values[f"{arch}.expert_count"], "decoders without experts")
+        raise fields.refuse(
+            f"{arch}.expert_count", fields.values[f"{arch}.expert_count"], "decoders without experts"
+        )
     heads = fields.integer(f"{arch}.attention.head_count")
     width = fields.integer(f"{arch}.embedding_length")
     head_dim = fields.integer(f"{arch}.attention.key_length", width // heads)
@@ -189,5 +193,10 @@ HF_FAMILIES: Final = (
 )
 GGUF_FAMILIES: Final = (
     Family(architectures=("llama",), config=_gguf_llama, names=GGUF_NAMES, ignored=(r"rope_freqs\.weight",)),
-    Family(architectures=("qwen2", "qwen3"), config=_gguf_qwen, names=GGUF_NAMES, ignored=(r"rope_freqs\.weight",)),
+    Family(
+        architectures=("qwen2", "qwen3"),
+        config=_gguf_qwen,
+        names=GGUF_NAMES,
+        ignored=(r"rope_freqs\.weight",),
+    ),
 )

@@ -1,8 +1,9 @@
 """Rotary frequencies as checkpoints describe them.
 
-Hugging Face writes `rope_theta` and `rope_scaling` at the top of config.json, since transformers 5 inside `rope_parameters`. GGUF writes keys for linear
-scaling, and for LLaMA 3.1's rule a tensor `rope_freqs.weight` with one divisor per frequency, from which the rule is recovered. A rule that the
-engine does not have is refused: served without it a model would be subtly wrong on long texts.
+Hugging Face writes `rope_theta` and `rope_scaling` at the top of config.json, since transformers 5 inside
+`rope_parameters`. GGUF writes keys for linear scaling, and for LLaMA 3.1's rule a tensor `rope_freqs.weight`
+with one divisor per frequency, from which the rule is recovered. A rule that the engine does not have is
+refused: served without it a model would be subtly wrong on long texts.
 """
 
 import math
@@ -52,9 +53,15 @@ def gguf_rope_scaling(fields: Fields, arch: str) -> RopeScaling | None:
     if not factors:
         return None
     scaling = RopeScaling(factor=max(factors))
-    expected = llama3_divisors(scaling, theta=fields.number(f"{arch}.rope.freq_base", 10_000.0), count=len(factors))
-    if any(not math.isclose(given, rule, rel_tol=1e-3) for given, rule in zip(factors, expected, strict=True)):
-        raise fields.refuse(FACTORS_KEY, "another rule than LLaMA 3.1's", "LLaMA 3.1's (low 1, high 4, original context 8192)")
+    expected = llama3_divisors(
+        scaling, theta=fields.number(f"{arch}.rope.freq_base", 10_000.0), count=len(factors)
+    )
+    if any(
+        not math.isclose(given, rule, rel_tol=1e-3) for given, rule in zip(factors, expected, strict=True)
+    ):
+        raise fields.refuse(
+            FACTORS_KEY, "another rule than LLaMA 3.1's", "LLaMA 3.1's (low 1, high 4, original context 8192)"
+        )
     return scaling
 
 

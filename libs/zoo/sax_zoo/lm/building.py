@@ -1,16 +1,17 @@
 """The last step of every loader: decoder, parameters and tokenizer become a LanguageModel.
 
-The backend takes the parameters one by one (`Parameters` makes each on look-up), compiles what a first request needs, and is then given to an engine that
-nobody has stepped: the first answer does not wait for a compiler.
+The backend takes the parameters one by one (`Parameters` makes each on look-up), compiles what a first
+request needs, and is then given to an engine that nobody has stepped: the first answer does not wait for a
+compiler.
 """
 
+from sax_common.errors import Internal
 from sax_engine.backends.jax.backend import JaxBackend, make_jax_backend
 from sax_engine.backends.jax.weights import BadWeights
 from sax_engine.core.engine import Engine
 from sax_engine.core.scheduler import EngineLimits
 from sax_engine.decoder import DecoderConfig
 
-from sax_common.errors import Internal
 from sax_zoo.checkpoints.assemble import Parameters
 from sax_zoo.checkpoints.source import LoadProgress, Phase
 from sax_zoo.lm.decoding import SAMPLES_MAX
@@ -32,7 +33,10 @@ def build(
     stop_ids: frozenset[int],
     chat_template: ChatTemplate | None = None,
 ) -> LanguageModel:
-    """Place the weights, compile, and wrap up. Raises what the parameters raise, and Cancelled between two programs."""
+    """Place the weights, compile, and wrap up.
+
+    Raises what the parameters raise, and Cancelled between two programs.
+    """
     planned = sizes(cls, config)
     try:
         backend = make_jax_backend(
@@ -45,7 +49,8 @@ def build(
             page_size=planned.page_size,
         )
     except BadWeights as error:
-        # Names and shapes were compared before; if the backend still disagrees, the two descriptions of the decoder do.
+        # Names and shapes were compared before; if the backend still disagrees, the two descriptions of the
+        # decoder do.
         raise Internal(f"The backend refused checked weights: {error}.") from error
     try:
         _warm_up(backend, parameters, context)
@@ -69,7 +74,8 @@ def build(
 def _warm_up(backend: JaxBackend, parameters: Parameters, context: LoadContext) -> None:
     """Compile what a first request needs: the smallest decode step, alone and with one block of a prompt.
 
-    The larger steps are compiled when enough requests come together; all of them now would take a minute (SmolLM2, 2 cores: 4 s each).
+    The larger steps are compiled when enough requests come together; all of them now would take a minute
+    (SmolLM2, 2 cores: 4 s each).
     """
     total = parameters.total_bytes
     context.report(LoadProgress(Phase.PREPARING, total, total))
@@ -84,4 +90,5 @@ def _warm_up(backend: JaxBackend, parameters: Parameters, context: LoadContext) 
 
 def _admitted(cls: type[LanguageModelTemplate]) -> int:
     """Room in the engine's line for all that admission lets in, per method, and their suffixes."""
-    return max(1024, 3 * max(as_tuple(cls.BATCH_SIZE)) * cls.MAX_LIVE_BATCHES)
+    largest: int = max(as_tuple(cls.BATCH_SIZE))
+    return max(1024, 3 * largest * cls.MAX_LIVE_BATCHES)

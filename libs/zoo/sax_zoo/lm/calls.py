@@ -1,7 +1,7 @@
 """What a caller of a language model says, as plain values (the server fills them from the wire).
 
-`GenerateOptions` mirrors the message of that name in lm.proto: a field that is None was not set; a set field wins over the extra input
-of the same meaning.
+`GenerateOptions` mirrors the message of that name in lm.proto: a field that is None was not set; a set field
+wins over the extra input of the same meaning.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,10 @@ __all__ = ["ChatMessage", "GenerateCall", "GenerateOptions"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerateOptions:
-    """Options beyond extra inputs. Counts are tokens; `stop` are texts at which the answer ends, not part of it."""
+    """Options beyond extra inputs.
+
+    Counts are tokens; `stop` are texts at which the answer ends, not part of it.
+    """
 
     max_tokens: int | None = None
     temperature: float | None = None

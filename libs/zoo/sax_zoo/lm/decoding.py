@@ -1,12 +1,13 @@
-"""From what a caller said to how the engine shall decode: extra inputs and options, resolved by one pure function.
+"""From what a caller said to how the engine shall decode: extra inputs and options, resolved.
 
-For each question (how warm, how many, when to stop) the answer is the option if it is set, else the extra input the client sent, else
-the class's default. The meanings are the original's (model_server.md 2.6, 5.2, 5.3):
+For each question (how warm, how many, when to stop) the answer is the option if it is set, else the extra
+input the client sent, else the class's default. The meanings are the original's (model_server.md 2.6, 5.2,
+5.3):
 
-    temperature                    0 is argmax                    per_example_max_decode_steps   min(value, MAX_DECODE_STEPS)
-    per_example_top_k              min(value, TOP_K)              per_example_top_p              nucleus at temperature 1; >= 1 keeps all
-    eos_id                         a stop sequence, padded with zeros on the left; replaces the stop ids
-    gumbel_prng_key                the noise's key; 15753 = not set
+    temperature                    0 is argmax                    per_example_max_decode_steps   min(value,
+    MAX_DECODE_STEPS) per_example_top_k              min(value, TOP_K)              per_example_top_p
+    nucleus at temperature 1; >= 1 keeps all eos_id                         a stop sequence, padded with
+    zeros on the left; replaces the stop ids gumbel_prng_key                the noise's key; 15753 = not set
     num_per_token_logprobs         alternatives reported per token, at most 5
 
 A value of None is "disabled". TOP_K 1 is argmax whatever else is said; TOP_K 0 is the whole vocabulary.
@@ -43,8 +44,11 @@ class DecodingRules:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decoding:
-    """How one request is decoded. `steps` is the wish; `steps_are_exact` says that the caller counted on it (an option), so too long a
-    prompt is an error and not a shorter answer."""
+    """How one request is decoded.
+
+    `steps` is the wish (None: as many as fit). `steps_are_exact` says that the caller counted on it (an
+    option), so too long a prompt is an error and not a shorter answer.
+    """
 
     sampling: SamplingParams
     steps: int | None
@@ -55,7 +59,9 @@ class Decoding:
     stop_sequences: tuple[tuple[int, ...], ...]
 
 
-def resolve(rules: DecodingRules, values: Mapping[str, Value], options: GenerateOptions, *, seed: int) -> Decoding:
+def resolve(
+    rules: DecodingRules, values: Mapping[str, Value], options: GenerateOptions, *, seed: int
+) -> Decoding:
     """Decide how to decode. Raises InvalidArgument naming the extra input or option that is out of range.
 
     `values` are validated extra inputs with defaults filled in; `seed` is used when the caller brought none.
@@ -76,11 +82,15 @@ def resolve(rules: DecodingRules, values: Mapping[str, Value], options: Generate
 def check_stop_strings(stop: tuple[str, ...]) -> None:
     """Refuse too many, too long or empty stop strings."""
     if len(stop) > STOP_STRINGS_MAX:
-        raise InvalidArgument(f"options.stop has {len(stop)} strings; at most {STOP_STRINGS_MAX} are accepted.")
+        raise InvalidArgument(
+            f"options.stop has {len(stop)} strings; at most {STOP_STRINGS_MAX} are accepted."
+        )
     for text in stop:
         size = len(text.encode("utf-8", "replace"))
         if not 1 <= size <= STOP_BYTES_MAX:
-            raise InvalidArgument(f"options.stop holds a string of {size} bytes; 1 to {STOP_BYTES_MAX} are accepted.")
+            raise InvalidArgument(
+                f"options.stop holds a string of {size} bytes; 1 to {STOP_BYTES_MAX} are accepted."
+            )
 
 
 def _sampling(
@@ -107,7 +117,9 @@ def _top_k(rules: DecodingRules, values: Mapping[str, Value], options: GenerateO
     sent = _whole("per_example_top_k", values, least=1)
     option = options.top_k
     if option is not None and option < 0:
-        raise InvalidArgument(f"options.top_k is {option}; it must be at least 0 (0 or absent: as the model is configured).")
+        raise InvalidArgument(
+            f"options.top_k is {option}; it must be at least 0 (0 or absent: as the model is configured)."
+        )
     if rules.top_k == 0:
         return option or 0  # per_example_top_k is ignored here, as the original does.
     return min(option or sent or rules.top_k, rules.top_k)
@@ -128,7 +140,9 @@ def _top_logprobs(values: Mapping[str, Value], options: GenerateOptions) -> int:
         return _within("options.top_logprobs", options.top_logprobs, 0, TOP_LOGPROBS_MAX) or 0
     sent = _whole("num_per_token_logprobs", values, least=0) or 0
     if sent > PER_TOKEN_LOGPROBS_MAX:
-        raise InvalidArgument(f"Extra input num_per_token_logprobs is {sent}; at most {PER_TOKEN_LOGPROBS_MAX} are given.")
+        raise InvalidArgument(
+            f"Extra input num_per_token_logprobs is {sent}; at most {PER_TOKEN_LOGPROBS_MAX} are given."
+        )
     return sent
 
 
@@ -138,7 +152,11 @@ def _stop_sequence(values: Mapping[str, Value]) -> tuple[int, ...]:
     if sent is None:
         return ()
     numbers = (sent,) if isinstance(sent, int | float) else tuple(sent)
-    tokens = [int(number) for number in numbers if isinstance(number, int | float) and number >= 0 and number == int(number)]
+    tokens = [
+        int(number)
+        for number in numbers
+        if isinstance(number, int | float) and number >= 0 and number == int(number)
+    ]
     if len(tokens) != len(numbers):
         raise InvalidArgument(f"Extra input eos_id is {list(numbers)}; it must be a list of token ids.")
     while tokens and tokens[0] == 0:
@@ -146,7 +164,9 @@ def _stop_sequence(values: Mapping[str, Value]) -> tuple[int, ...]:
     return tuple(tokens)
 
 
-def _at_least_zero(key: str, values: Mapping[str, Value], option_name: str, option: float | None) -> float | None:
+def _at_least_zero(
+    key: str, values: Mapping[str, Value], option_name: str, option: float | None
+) -> float | None:
     name, value = f"Extra input {key}", values.get(key)
     if option is not None:
         name, value = f"options.{option_name}", option

@@ -1,10 +1,11 @@
 """A language model that is ready to serve: an engine, a tokenizer, and the rules of its class.
 
-The life of a call:  text ──prompt_tokens──► ids ──generate_request──► Request ──(the server's device thread steps the engine)──►
-Emissions ──stream_decoder──► text.  Everything here but `engine` may be used from any thread; the engine belongs to one, from when the
-server takes it.
+The life of a call:  text ──prompt_tokens──► ids ──generate_request──► Request ──(the server's device thread
+steps the engine)──► Emissions ──stream_decoder──► text.  Everything here but `engine` may be used from any
+thread; the engine belongs to one, from when the server takes it.
 
-The model knows nothing of gRPC, queues or clocks. What it refuses, it refuses with InvalidArgument and the numbers of both sides.
+The model knows nothing of gRPC, queues or clocks. What it refuses, it refuses with InvalidArgument and the
+numbers of both sides.
 """
 
 import itertools
@@ -62,7 +63,7 @@ class LanguageModel:
             decode_steps_max=None if cls.MAX_DECODE_STEPS is None else max(as_tuple(cls.MAX_DECODE_STEPS)),
             stop_ids=parts.stop_ids,
         )
-        self.methods: Mapping[str, MethodSpec] = cls.methods()
+        self._methods = cls.methods()
         self.sorts_samples = cls.SORT_SAMPLES
         """Whether samples of a unary answer come best first (streams keep their order)."""
 
@@ -70,6 +71,11 @@ class LanguageModel:
     def engine(self) -> Engine:
         """The engine, for its one owner."""
         return self._parts.engine
+
+    @property
+    def methods(self) -> Mapping[str, MethodSpec]:
+        """Method name -> what it takes."""
+        return self._methods
 
     @property
     def memory_bytes(self) -> int:
@@ -81,8 +87,13 @@ class LanguageModel:
         """Tokens that prompt and answer may have together."""
         return self._sizes.max_len
 
-    def generate_request(self, request_id: str, call: GenerateCall, *, deadline_ms: int | None = None) -> Request:
-        """Turn a call into a request of the engine. Raises InvalidArgument for whatever cannot be answered in full."""
+    def generate_request(
+        self, request_id: str, call: GenerateCall, *, deadline_ms: int | None = None
+    ) -> Request:
+        """Turn a call into a request of the engine.
+
+        Raises InvalidArgument for whatever cannot be answered in full.
+        """
         values = validate(call.extra_inputs, self._cls.EXTRA_INPUTS)
         decoding = resolve(self._rules, values, call.options, seed=self._next_seed())
         prompt = self._chat_tokens(call) if call.messages else self.prompt_tokens(call.text)
@@ -108,16 +119,20 @@ class LanguageModel:
         *,
         deadline_ms: int | None = None,
     ) -> list[Request]:
-        """One request per suffix: log-probability of the suffix after the prefix (model_server.md 2.4, Score).
+        """One request per suffix: its log-probability after the prefix (model_server.md 2.4, Score).
 
-        Prefix and suffix are tokenised separately. Request ids are `<request_id>/<place>`. Raises InvalidArgument.
+        Prefix and suffix are tokenised separately. Request ids are `<request_id>/<place>`. Raises
+        InvalidArgument.
         """
         validate(extra_inputs, self._cls.SCORE_EXTRA_INPUTS)
         if not 1 <= len(suffixes) <= SUFFIXES_MAX:
             raise InvalidArgument(f"{len(suffixes)} suffixes were given; 1 to {SUFFIXES_MAX} are accepted.")
         head = self.prompt_tokens(prefix) if prefix else self._start()
         if not head:
-            raise InvalidArgument("The prefix is empty and this model has no start token: its first token would have no context to be scored in.")
+            raise InvalidArgument(
+                "The prefix is empty and this model has no start token: its first token would have no "
+                "context to be scored in."
+            )
         requests = []
         for place, suffix in enumerate(suffixes):
             _check_bytes("suffix", suffix)
@@ -129,7 +144,8 @@ class LanguageModel:
             total = len(head) + len(tail)
             if total > self._score_len():
                 raise InvalidArgument(
-                    f"Prefix of {len(head)} tokens plus suffix of {len(tail)} tokens is {total}; this model scores at most {self._score_len()}."
+                    f"Prefix of {len(head)} tokens plus suffix of {len(tail)} tokens is {total}; this "
+                    f"model scores at most {self._score_len()}."
                 )
             requests.append(
                 Request(
@@ -143,17 +159,25 @@ class LanguageModel:
         return requests
 
     def score_of(self, emissions: Sequence[Emission]) -> float:
-        """The score of one suffix from all emissions of its request: the sum of its log-probabilities (or exp of their mean, if so configured)."""
+        """The score of one suffix from all emissions of its request.
+
+        The sum of its log-probabilities, or exp of their mean if so configured.
+        """
         for emission in emissions:
             if emission.prompt_logprobs is not None:
                 total = math.fsum(emission.prompt_logprobs)
                 count = len(emission.prompt_logprobs)
                 return math.exp(total / count) if self._cls.SCORING_USE_GEOMEAN_PROB_SCORE else total
         ends = {emission.finish for emission in emissions}
-        raise Unavailable(f"The score was not finished ({', '.join(end.value for end in ends if isinstance(end, Finish))}).")
+        raise Unavailable(
+            f"The score was not finished ({', '.join(end.value for end in ends if isinstance(end, Finish))})."
+        )
 
     def answer_score(self, logprob_sum: float, tokens: int) -> float:
-        """The score of one generated sample: the sum of its tokens' log-probabilities, EOS included (or exp of their mean)."""
+        """The score of one generated sample.
+
+        The sum of its tokens' log-probabilities, EOS included, or exp of their mean if so configured.
+        """
         if self._cls.GENERATION_USE_GEOMEAN_PROB_SCORE:
             return math.exp(logprob_sum / tokens) if tokens else 0.0
         return logprob_sum
@@ -164,7 +188,10 @@ class LanguageModel:
         return self._tokenizer.encode_prompt(text)
 
     def render_chat(self, messages: Sequence[ChatMessage]) -> str:
-        """A conversation as the text that the model was taught on. Raises FailedPrecondition when it has no chat template."""
+        """A conversation as the text that the model was taught on.
+
+        Raises FailedPrecondition when it has no chat template.
+        """
         if self._parts.chat_template is None:
             raise FailedPrecondition("This model has no chat template: send a text instead of messages.")
         return self._parts.chat_template.render(messages)
@@ -196,26 +223,33 @@ class LanguageModel:
 
     def _check_prompt(self, prompt: Sequence[int]) -> None:
         if not prompt:
-            raise InvalidArgument("The query is empty and this model has no start token: there is nothing to continue.")
+            raise InvalidArgument(
+                "The query is empty and this model has no start token: there is nothing to continue."
+            )
         if len(prompt) > self._sizes.max_prompt:
-            raise InvalidArgument(f"The prompt has {len(prompt)} tokens; this model takes at most {self._sizes.max_prompt}. Nothing was cut.")
+            raise InvalidArgument(
+                f"The prompt has {len(prompt)} tokens; this model takes at most "
+                f"{self._sizes.max_prompt}. Nothing was cut."
+            )
 
     def _steps(self, prompt_tokens: int, decoding: Decoding) -> int:
         room = self.max_len - prompt_tokens
         if room < 1:
             raise InvalidArgument(
-                f"The prompt has {prompt_tokens} tokens and the model holds {self.max_len}: there is no room for an answer."
+                f"The prompt has {prompt_tokens} tokens and the model holds {self.max_len}: there is no "
+                "room for an answer."
             )
         steps = room if decoding.steps is None else decoding.steps
         if decoding.steps_are_exact and steps > room:
             raise InvalidArgument(
-                f"The prompt has {prompt_tokens} tokens and {steps} new ones are asked for, {prompt_tokens + steps} together; "
+                f"The prompt has {prompt_tokens} tokens and {steps} new ones are asked for, "
+                f"{prompt_tokens + steps} together; "
                 f"the model holds {self.max_len}."
             )
         return min(steps, room)
 
     def _score_len(self) -> int:
-        """Total length that Score may have: INPUT_SEQ_LEN + SUFFIX_SEQ_LEN as in the original, and what the engine holds."""
+        """Total length for Score: INPUT_SEQ_LEN + SUFFIX_SEQ_LEN, and what the engine holds."""
         if self._cls.INPUT_SEQ_LEN is None:
             return self.max_len
         return min(self._cls.INPUT_SEQ_LEN + self._cls.SUFFIX_SEQ_LEN, self.max_len)
@@ -224,9 +258,11 @@ class LanguageModel:
         return [] if self._tokenizer.start_id is None else [self._tokenizer.start_id]
 
     def _next_seed(self) -> int:
-        """A fresh key per call, the same sequence after every load with the same seed (model_server.md 1.11)."""
+        """A fresh key per call; the same ones after every load with the same seed (model_server.md 1.11)."""
         call = next(self._calls)
-        return (self._parts.seed * 0x9E3779B97F4A7C15 + zlib.crc32(call.to_bytes(8, "little")) * 2**20 + call) & (2**64 - 1)
+        return (
+            self._parts.seed * 0x9E3779B97F4A7C15 + zlib.crc32(call.to_bytes(8, "little")) * 2**20 + call
+        ) & (2**64 - 1)
 
 
 def _check_bytes(what: str, text: str) -> None:

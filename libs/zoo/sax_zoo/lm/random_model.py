@@ -1,7 +1,8 @@
-"""Classes whose sizes are written down, as Pax's are: attributes in, decoder out, random weights in test mode.
+"""Classes whose sizes are written down, as Pax's are: attributes in, decoder out.
 
-A family subclasses `RandomDecoder`, says how its numbers make a `DecoderConfig`, and its members are a few lines each. With the word None as checkpoint a
-`test_mode` class is loaded with random weights; checkpoints of these classes (Pax's format) are not read yet and are refused.
+A family subclasses `RandomDecoder`, says how its numbers make a `DecoderConfig`, and its members are a few
+lines each. With the word None as checkpoint a `test_mode` class is loaded with random weights; checkpoints
+of these classes (Pax's format) are not read yet and are refused.
 """
 
 from abc import abstractmethod
@@ -37,13 +38,20 @@ class RandomDecoder(LanguageModelTemplate):
 
     @classmethod
     def load(cls, context: LoadContext) -> LanguageModel:
-        """Make random weights layer by layer. Raises InvalidArgument for a checkpoint argument that does not fit the class."""
+        """Make random weights layer by layer.
+
+        Raises InvalidArgument for a checkpoint argument that does not fit the class.
+        """
         cls.check()
         cls._check_checkpoint(context.checkpoint_path)
         config = cls._checked_decoder()
         tokenizer = open_spm(cls)
         parameters = random_parameters(
-            config, seed=context.seed, dtype=cls.FPROP_DTYPE, report=context.report, check_cancelled=context.check_cancelled
+            config,
+            seed=context.seed,
+            dtype=cls.FPROP_DTYPE,
+            report=context.report,
+            check_cancelled=context.check_cancelled,
         )
         stop_ids = frozenset(cls.STOP_TOKEN_IDS if cls.STOP_TOKEN_IDS is not None else (cls.EOS_ID,))
         return build(cls, config, parameters, tokenizer, context, stop_ids=stop_ids)
@@ -51,7 +59,10 @@ class RandomDecoder(LanguageModelTemplate):
     @classmethod
     def _check_checkpoint(cls, path: str) -> None:
         if path != NO_CHECKPOINT:
-            raise Unimplemented(f"Checkpoint {path}: {cls.__name__} reads Pax checkpoints, which this server cannot yet. {cls._hint()}")
+            raise Unimplemented(
+                f"Checkpoint {path}: {cls.__name__} reads Pax checkpoints, which this server cannot "
+                f"yet. {cls._hint()}"
+            )
         if not cls.test_mode:
             raise InvalidArgument(f"{cls.__name__} needs a checkpoint; None is only for test classes.")
 

@@ -1,10 +1,11 @@
 """How large an engine a class gets: rows, sequence length, cache.
 
-    rows     samples decoded together   NUM_CACHE_SLOTS, else what admission lets in; at most 64
-    max_len  prompt + answer            MAX_SEQ_LEN, else INPUT_SEQ_LEN + MAX_DECODE_STEPS, else the context
-    cache    tokens of keys and values  every row full, at most KV_CACHE_BYTES (2 GiB), at least one full sequence
+    rows     samples decoded together   NUM_CACHE_SLOTS, else what admission lets in; at most 64 max_len
+    prompt + answer            MAX_SEQ_LEN, else INPUT_SEQ_LEN + MAX_DECODE_STEPS, else the context cache
+    tokens of keys and values  every row full, at most KV_CACHE_BYTES (2 GiB), at least one full sequence
 
-64 rows because products of a CPU are compute-bound from there on (DESIGN section 6). The cache has the dtype of the weights.
+64 rows because products of a CPU are compute-bound from there on (DESIGN section 6). The cache has the dtype
+of the weights.
 """
 
 import math
@@ -73,7 +74,9 @@ def _max_len(cls: type[LanguageModelTemplate], config: DecoderConfig) -> int:
     else:
         wanted = config.max_len
     if wanted > config.max_len:
-        raise InvalidArgument(f"{cls.__name__} asks for sequences of {wanted} tokens; the model's context is {config.max_len}.")
+        raise InvalidArgument(
+            f"{cls.__name__} asks for sequences of {wanted} tokens; the model's context is {config.max_len}."
+        )
     return wanted
 
 

@@ -1,8 +1,10 @@
-"""The serving template of language models: every attribute of the original's, with its default (model_server.md 3.2).
+"""The serving template of language models: the original's attributes with their defaults.
 
-A class of the zoo is a subclass that sets some of these numbers. A publisher may override them. What an attribute means is said where it is
-used: prompts in `lm.model`, decoding in `lm.decoding`, sizes in `lm.sizing`. Attributes whose feature this server does not have yet are kept,
-because published configurations name them, and `check` refuses every value but the one that switches the feature off: nothing is ignored in silence.
+The table is model_server.md 3.2. A class of the zoo is a subclass that sets some of these numbers. A
+publisher may override them. What an attribute means is said where it is used: prompts in `lm.model`,
+decoding in `lm.decoding`, sizes in `lm.sizing`. Attributes whose feature this server does not have yet are
+kept, because published configurations name them, and `check` refuses every value but the one that switches
+the feature off: nothing is ignored in silence.
 """
 
 from collections.abc import Mapping
@@ -67,9 +69,9 @@ class LanguageModelTemplate(ServableModel):
     VOCAB_SIZE: int = 32000
 
     # Extra inputs: declared keys with their defaults.
-    EXTRA_INPUTS: Mapping[str, Number] = {"temperature": 0.1}  # noqa: RUF012 - replaced as a whole, never changed.
-    EXTRA_INPUTS_DTYPES: Mapping[str, str] = {}  # noqa: RUF012 - same.
-    SCORE_EXTRA_INPUTS: Mapping[str, Number] = {}  # noqa: RUF012 - same.
+    EXTRA_INPUTS: Mapping[str, Number] = {"temperature": 0.1}
+    EXTRA_INPUTS_DTYPES: Mapping[str, str] = {}
+    SCORE_EXTRA_INPUTS: Mapping[str, Number] = {}
 
     # Scores.
     SCORING_INCLUDE_EOS_SCORE: bool = False
@@ -80,9 +82,13 @@ class LanguageModelTemplate(ServableModel):
     FPROP_DTYPE: str = "bfloat16"
     """Weights and activations: bfloat16 or float32."""
     KV_CACHE_BYTES: int | None = None
-    """Memory for keys and values; None: room for every row, at most 2 GiB, at least one full-length sequence."""
+    """Memory for keys and values;
 
-    # How the original computed the same thing. The engine batches, pads and shares prompts by itself, so no value changes an answer.
+    None: room for every row, at most 2 GiB, at least one full-length sequence.
+    """
+
+    # How the original computed the same thing. The engine batches, pads and shares prompts by itself, so no
+    # value changes an answer.
     BUCKET_KEYS: tuple[int, ...] | None = None
     FPROP_FOR_PREFIX: bool = True
     SUPPORT_LAZY_PREFIX_BROADCAST: bool = True
@@ -115,28 +121,39 @@ class LanguageModelTemplate(ServableModel):
         common: dict[str, Any] = {"batch_size": largest, "extra_inputs": spec(cls.EXTRA_INPUTS)}
         methods: dict[str, MethodSpec] = {}
         if not cls.GENERATE_ONLY:
-            # The template passes no max_live_batches to score, which leaves the default (model_server.md 2.4, Score 6).
+            # The template passes no max_live_batches to score, which leaves the default (model_server.md
+            # 2.4, Score 6).
             methods["lm.score"] = MethodSpec(batch_size=largest, extra_inputs=spec(cls.SCORE_EXTRA_INPUTS))
         if not cls.SCORE_ONLY and cls.ENABLE_GENERATE:
             methods["lm.generate"] = MethodSpec(max_live_batches=cls.MAX_LIVE_BATCHES, **common)
         if not cls.SCORE_ONLY and cls.ENABLE_GENERATE_STREAM:
             methods["lm.generate_stream"] = MethodSpec(
-                max_live_batches=cls.MAX_LIVE_BATCHES, streamable=True, stream_interval=cls.STREAM_INTERVAL_STEPS, **common
+                max_live_batches=cls.MAX_LIVE_BATCHES,
+                streamable=True,
+                stream_interval=cls.STREAM_INTERVAL_STEPS,
+                **common,
             )
         return methods
 
     @classmethod
     def check(cls) -> None:
-        """Refuse attribute values that make no sense or need a feature that is not here. Raises, naming the attribute."""
+        """Refuse attribute values that make no sense or need a feature that is not here.
+
+        Raises, naming the attribute.
+        """
         for name in _FEATURES:
             if getattr(cls, name) != getattr(LanguageModelTemplate, name):
-                raise Unimplemented(f"{cls.__name__}.{name} = {getattr(cls, name)!r}: this server does not have that feature.")
+                raise Unimplemented(
+                    f"{cls.__name__}.{name} = {getattr(cls, name)!r}: this server does not have that feature."
+                )
         for name, least in _AT_LEAST.items():
             value = getattr(cls, name)
             if value is not None and min(as_tuple(value), default=least - 1) < least:
                 raise InvalidArgument(f"{cls.__name__}.{name} is {value}; it must be at least {least}.")
         if cls.FPROP_DTYPE not in {"bfloat16", "float32"}:
-            raise InvalidArgument(f"{cls.__name__}.FPROP_DTYPE is {cls.FPROP_DTYPE!r}; it must be bfloat16 or float32.")
+            raise InvalidArgument(
+                f"{cls.__name__}.FPROP_DTYPE is {cls.FPROP_DTYPE!r}; it must be bfloat16 or float32."
+            )
         for name in ("EXTRA_INPUTS", "SCORE_EXTRA_INPUTS"):
             unknown = sorted(set(getattr(cls, name)) - KNOWN_EXTRA_INPUTS)
             if unknown:
@@ -179,7 +196,7 @@ _AT_LEAST: Final = {
 }
 
 
-def as_tuple(value: int | float | tuple[Any, ...]) -> tuple[Any, ...]:
+def as_tuple(value: float | tuple[Any, ...]) -> tuple[Any, ...]:
     """One number as a list of one: several attributes accept either."""
     return value if isinstance(value, tuple) else (value,)
 

@@ -2,8 +2,9 @@
 
     saxutil publish /sax/test/smollm2 hf.CausalLM /models/smollm2.gguf 1
 
-The checkpoint says the architecture, the tokenizer, the chat template and what ends an answer; the class says how it is served: one sample,
-extra inputs as the LLaMA classes have them, prompt and answer up to the model's context.
+The checkpoint says the architecture, the tokenizer, the chat template and what ends an answer; the class
+says how it is served: one sample, extra inputs as the LLaMA classes have them, prompt and answer up to the
+model's context.
 """
 
 from collections.abc import Mapping
@@ -55,7 +56,8 @@ class CausalLM(LanguageModelTemplate):
         cls.check()
         if context.checkpoint_path == NO_CHECKPOINT:
             raise InvalidArgument(
-                "hf.CausalLM needs a checkpoint: a Hugging Face directory or a .gguf file. None is only for test classes."
+                "hf.CausalLM needs a checkpoint: a Hugging Face directory or a .gguf file. None is "
+                "only for test classes."
             )
         context.report(LoadProgress(Phase.CHECKING))
         opened = open_checkpoint(locate(context.checkpoint_path))
@@ -74,7 +76,9 @@ class CausalLM(LanguageModelTemplate):
                 parameters,
                 opened.tokenizer,
                 context,
-                stop_ids=frozenset(cls.STOP_TOKEN_IDS) if cls.STOP_TOKEN_IDS is not None else opened.tokenizer.eos_ids,
+                stop_ids=frozenset(cls.STOP_TOKEN_IDS)
+                if cls.STOP_TOKEN_IDS is not None
+                else opened.tokenizer.eos_ids,
                 chat_template=opened.chat_template,
             )
         finally:

@@ -1,8 +1,9 @@
 """The LmCloudSpmd family: the models of the original's quick start (model_server.md 4.2).
 
-A 2-billion-parameter decoder of 2021's shape: GELU without a gate, biases in the FFN only, LayerNorm with (1 + scale), learned scale per query
-dimension, soft caps on attention and logits, sinusoidal positions, one table for input and output. `LmCloudSpmd2BTest` answers without a checkpoint: its weights
-are random, so its text is noise, but every part of the system runs.
+A 2-billion-parameter decoder of 2021's shape: GELU without a gate, biases in the FFN only, LayerNorm with (1
++ scale), learned scale per query dimension, soft caps on attention and logits, sinusoidal positions, one
+table for input and output. `LmCloudSpmd2BTest` answers without a checkpoint: its weights are random, so its
+text is noise, but every part of the system runs.
 """
 
 import math

@@ -1,1 +1,1 @@
-"""Things for tests and for people who try things out: tiny checkpoints in the real layouts. Not used by a server."""
+"""For tests and for people who try things out: tiny checkpoints in the real layouts."""

@@ -1,8 +1,9 @@
 """Tiny random checkpoints in Hugging Face's layout, one per feature of the LLaMA family.
 
-Weights come from a seed, so a test and the golden-value tool make the same files on different machines and nothing large is committed. The
-configurations are chosen so that every rule that could be forgotten changes the logits: grouped heads, biases, rope scaling within the tested
-length, windows shorter than it, head widths that are not model_dim / heads.
+Weights come from a seed, so a test and the golden-value tool make the same files on different machines and
+nothing large is committed. The configurations are chosen so that every rule that could be forgotten changes
+the logits: grouped heads, biases, rope scaling within the tested length, windows shorter than it, head
+widths that are not model_dim / heads.
 """
 
 import json
@@ -44,7 +45,11 @@ _LLAMA3_ROPE: Final = {
 }
 VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "llama": {"architectures": ["LlamaForCausalLM"], "model_type": "llama"},
-    "llama3_rope": {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "rope_scaling": _LLAMA3_ROPE},
+    "llama3_rope": {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "rope_scaling": _LLAMA3_ROPE,
+    },
     "linear_rope": {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -89,7 +94,7 @@ def tensors(variant: str, *, seed: int = 0) -> dict[str, np.ndarray[Any, np.dtyp
 
 
 def write_tokenizer(directory: Path) -> None:
-    """Write a byte tokenizer of 256 ids: 0 to 2 are control tokens, the rest are bytes (three rare ones have no id)."""
+    """Write a byte tokenizer of 256 ids: three control tokens, then the bytes that UTF-8 uses."""
     letters = sorted(BYTE_OF, key=lambda char: (BYTE_OF[char] >= 0xFD, BYTE_OF[char]))[:253]  # noqa: PLR2004 - 0xFD..0xFF never occur in UTF-8.
     vocabulary = {"<pad>": 0, "<s>": 1, "</s>": 2} | {char: place + 3 for place, char in enumerate(letters)}
     core = Tokenizer(models.BPE(vocabulary, []))

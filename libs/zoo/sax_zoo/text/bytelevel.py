@@ -19,7 +19,7 @@ BYTE_OF: Final[dict[str, int]] = _alphabet()
 
 
 def piece_bytes(piece: str) -> bytes:
-    """Bytes of a piece written in the byte alphabet; a piece with other characters (an added token) is plain text."""
+    """Bytes of a piece in the byte alphabet; one with other characters (an added token) is plain text."""
     try:
         return bytes([BYTE_OF[char] for char in piece])
     except KeyError:

@@ -1,8 +1,9 @@
 """Chat templates: a conversation to the text that the model was taught on.
 
-A template is a program from whoever published the checkpoint, so it runs in jinja2's immutable sandbox with a budget: every turn of a loop
-and every call of a macro takes one step, the clock is looked at as well, and what the template adds beyond the messages is bounded
-(reliability 5.3.6: 100 ms and 64 KiB). A template over its budget fails that request, never the server.
+A template is a program from whoever published the checkpoint, so it runs in jinja2's immutable sandbox with
+a budget: every turn of a loop and every call of a macro takes one step, the clock is looked at as well, and
+what the template adds beyond the messages is bounded (reliability 5.3.6: 100 ms and 64 KiB). A template over
+its budget fails that request, never the server.
 
 The variables are those that `transformers` gives: messages, add_generation_prompt, bos_token, eos_token, ...
 """
@@ -14,7 +15,8 @@ from typing import Any, Final
 
 import jinja2
 from jinja2 import nodes
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from sax_common.errors import InvalidArgument
 
 ADDED_CHARS_MAX: Final = 64 * 1024
@@ -42,7 +44,12 @@ class _Environment(ImmutableSandboxedEnvironment):
         del context
         if operator == "*" and all(isinstance(value, int | float) for value in (left, right)):
             return left * right
-        if operator == "*" and isinstance(right, int) and hasattr(left, "__len__") and len(left) * right <= REPEAT_MAX:
+        if (
+            operator == "*"
+            and isinstance(right, int)
+            and hasattr(left, "__len__")
+            and len(left) * right <= REPEAT_MAX
+        ):
             return left * right
         raise SecurityError(f"this use of {operator} is not allowed in a chat template")
 
@@ -52,8 +59,12 @@ class ChatTemplate:
 
     def __init__(self, source: str, special_texts: Mapping[str, str]) -> None:
         if len(source) > SOURCE_CHARS_MAX:
-            raise InvalidArgument(f"The chat template has {len(source)} characters; at most {SOURCE_CHARS_MAX} are accepted.")
-        environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+            raise InvalidArgument(
+                f"The chat template has {len(source)} characters; at most {SOURCE_CHARS_MAX} are accepted."
+            )
+        environment = _Environment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
         environment.globals["raise_exception"] = _refuse
         self._special_texts = dict(special_texts)
         try:
@@ -63,7 +74,10 @@ class ChatTemplate:
             raise InvalidArgument(f"The checkpoint's chat template does not compile: {error}") from error
 
     def render(self, messages: Sequence[ChatMessage]) -> str:
-        """Render a conversation, ready for the assistant's answer. Raises InvalidArgument with the template's own complaint."""
+        """Render a conversation, ready for the assistant's answer.
+
+        Raises InvalidArgument with the template's own complaint.
+        """
         budget = _Budget()
         chars_max = ADDED_CHARS_MAX + 2 * sum(len(message.content) for message in messages)
         variables = {
@@ -80,8 +94,18 @@ class ChatTemplate:
                 if length > chars_max:
                     raise InvalidArgument(f"The chat template wrote more than {chars_max} characters.")
                 parts.append(part)
-        except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
-            raise InvalidArgument(f"The checkpoint's chat template refused this conversation: {error}") from error
+        except (
+            jinja2.TemplateError,
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+            RecursionError,
+        ) as error:
+            raise InvalidArgument(
+                f"The checkpoint's chat template refused this conversation: {error}"
+            ) from error
         return "".join(parts)
 
 
@@ -101,9 +125,11 @@ class _Budget:
 
 def _with_ticks(tree: nodes.Template) -> nodes.Template:
     """Put one step of the budget at the head of every loop and macro body: nothing else can run for long."""
-    for body in (*tree.find_all(nodes.For), *tree.find_all(nodes.Macro), *tree.find_all(nodes.CallBlock)):
+    kinds = (nodes.For, nodes.Macro, nodes.CallBlock)
+    for part in tree.find_all(kinds):
         call = nodes.Call(nodes.Name(_TICK, "load"), [], [], None, None)
-        body.body.insert(0, nodes.Output([call]))
+        if isinstance(part, kinds):  # Always so; it tells the type checker.
+            part.body.insert(0, nodes.Output([call]))
     tree.set_lineno(1)
     tree.set_environment(tree.environment)  # type: ignore[arg-type]  # Set by parse(); the stub allows None.
     return tree

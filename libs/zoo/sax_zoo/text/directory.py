@@ -1,7 +1,8 @@
 """The tokenizer and chat template of a Hugging Face directory.
 
-`tokenizer.json` is preferred, `tokenizer.model` (SentencePiece) serves older checkpoints. Ids that end an answer are all that the checkpoint
-names: generation_config.json, config.json, the tokenizer's EOS and its end-of-turn tokens.
+`tokenizer.json` is preferred, `tokenizer.model` (SentencePiece) serves older checkpoints. Ids that end an
+answer are all that the checkpoint names: generation_config.json, config.json, the tokenizer's EOS and its
+end-of-turn tokens.
 """
 
 from collections.abc import Mapping
@@ -33,7 +34,7 @@ def read_tokenizer(directory: Path, model_config: Mapping[str, Any]) -> Tokenize
 
 
 def read_chat_template(directory: Path) -> str | None:
-    """The directory's chat template: chat_template.jinja, or the entry of tokenizer_config.json (its `default` when there are several)."""
+    """Read chat_template.jinja, or tokenizer_config.json's entry (`default` when there are several)."""
     path = directory / "chat_template.jinja"
     if path.is_file() and path.stat().st_size <= BYTES_MAX:
         return path.read_text("utf-8", errors="replace")
@@ -51,10 +52,18 @@ def _from_model(path: Path, config: Mapping[str, Any]) -> Tokenizer:
             specials[special_text(entry)] = int(token)
     model = path.read_bytes() if path.stat().st_size <= BYTES_MAX else b""
     plain = from_spm(model, SpmSettings(), str(path))
-    texts = {name: special_text(config.get(name)) for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
+    texts = {
+        name: special_text(config.get(name)) for name in ("bos_token", "eos_token", "unk_token", "pad_token")
+    }
     literal = plain.encode_chat
-    start = _single(literal(texts["bos_token"])) if config.get("add_bos_token", True) and texts["bos_token"] else None
-    eos = specials.get(texts["eos_token"]) or (_single(literal(texts["eos_token"])) if texts["eos_token"] else None)
+    start = (
+        _single(literal(texts["bos_token"]))
+        if config.get("add_bos_token", True) and texts["bos_token"]
+        else None
+    )
+    eos = specials.get(texts["eos_token"]) or (
+        _single(literal(texts["eos_token"])) if texts["eos_token"] else None
+    )
     settings = SpmSettings(
         start_id=start,
         eos_ids=ending_ids(specials.items()) | (frozenset() if eos is None else {eos}),

@@ -1,7 +1,8 @@
 """Tokens that end an answer by their text, whatever a configuration forgot to say.
 
-Chat models end a turn with one token and a document with another, and many checkpoints name only one of them as EOS. A special token with
-one of these texts ends an answer (the list is llama.cpp's end-of-generation set).
+Chat models end a turn with one token and a document with another, and many checkpoints name only one of them
+as EOS. A special token with one of these texts ends an answer (the list is llama.cpp's end-of-generation
+set).
 """
 
 from collections.abc import Iterable

@@ -5,8 +5,8 @@ Two kinds cover the decoders that we read (`tokenizer.ggml.model`):
     gpt2    byte-level BPE: tokens and merges; `tokenizer.ggml.pre` says how text is cut before merging
     llama   SentencePiece BPE: tokens with scores and types; rebuilt as a SentencePiece model
 
-How each `pre` cuts text is in llama.cpp's `llm_tokenizer_bpe`; an unknown one is refused, because a wrong cut gives ids that
-are almost right.
+How each `pre` cuts text is in llama.cpp's `llm_tokenizer_bpe`; an unknown one is refused, because a wrong
+cut gives ids that are almost right.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from sax_common.errors import InvalidArgument
 from sentencepiece import sentencepiece_model_pb2
-from tokenizers import AddedToken, Regex, Tokenizer as JsonTokenizer
-from tokenizers import decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer as JsonTokenizer
 
 from sax_zoo.text.bytelevel import piece_bytes
 from sax_zoo.text.endings import ending_ids
@@ -26,7 +26,8 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
 """Values of tokenizer.ggml.token_type; 5 is unused, 6 a byte. SentencePiece's model uses the same numbers."""
 
 _LLAMA3: Final = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _QWEN2: Final = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 _DIGITS_THEN_GPT2: Final = frozenset({"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone"})
@@ -43,7 +44,10 @@ _SPLIT: Final = {
 
 
 def from_gguf(metadata: Mapping[str, Any], where: str) -> Tokenizer:
-    """Build the tokenizer of a GGUF file. Raises InvalidArgument naming the metadata key that is missing or unknown."""
+    """Build the tokenizer of a GGUF file.
+
+    Raises InvalidArgument naming the metadata key that is missing or unknown.
+    """
     model = metadata.get("tokenizer.ggml.model")
     tokens = _list(metadata, "tokens", where)
     types = metadata.get("tokenizer.ggml.token_type") or [NORMAL] * len(tokens)
@@ -56,7 +60,9 @@ def from_gguf(metadata: Mapping[str, Any], where: str) -> Tokenizer:
     raise InvalidArgument(f"{where}: tokenizer.ggml.model is {model!r}; known are gpt2 and llama.")
 
 
-def _byte_bpe(metadata: Mapping[str, Any], tokens: Sequence[str], types: Sequence[int], where: str) -> Tokenizer:
+def _byte_bpe(
+    metadata: Mapping[str, Any], tokens: Sequence[str], types: Sequence[int], where: str
+) -> Tokenizer:
     merges = [tuple(merge.split(" ", 1)) for merge in _list(metadata, "merges", where)]
     try:
         core = JsonTokenizer(models.BPE({text: at for at, text in enumerate(tokens)}, merges))
@@ -68,7 +74,9 @@ def _byte_bpe(metadata: Mapping[str, Any], tokens: Sequence[str], types: Sequenc
     core.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in specials])
     own = [text for text, kind in zip(tokens, types, strict=True) if kind == USER_DEFINED]
     core.add_tokens([AddedToken(text, normalized=False) for text in own])
-    endings = ending_ids((text, at) for at, (text, kind) in enumerate(zip(tokens, types, strict=True)) if kind == CONTROL)
+    endings = ending_ids(
+        (text, at) for at, (text, kind) in enumerate(zip(tokens, types, strict=True)) if kind == CONTROL
+    )
     start = _start_id(metadata, adds_by_default=False)
     prefix = [] if start is None else [start]
 
@@ -104,11 +112,13 @@ def _cutter(pre: str, where: str) -> pre_tokenizers.PreTokenizer:
     raise InvalidArgument(f"{where}: tokenizer.ggml.pre is {pre!r}; known are {known}.")
 
 
-def _sentencepiece(metadata: Mapping[str, Any], tokens: Sequence[str], types: Sequence[int], where: str) -> Tokenizer:
+def _sentencepiece(
+    metadata: Mapping[str, Any], tokens: Sequence[str], types: Sequence[int], where: str
+) -> Tokenizer:
     scores = _list(metadata, "scores", where)
     if len(scores) != len(tokens):
         raise InvalidArgument(f"{where}: {len(tokens)} tokens and {len(scores)} scores.")
-    model = sentencepiece_model_pb2.ModelProto()
+    model: Any = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]  # Made at import.
     for text, score, kind in zip(tokens, scores, types, strict=True):
         model.pieces.add(piece=text, score=score, type=kind)
     model.trainer_spec.model_type = model.trainer_spec.BPE
@@ -117,7 +127,9 @@ def _sentencepiece(metadata: Mapping[str, Any], tokens: Sequence[str], types: Se
     model.normalizer_spec.add_dummy_prefix = bool(metadata.get("tokenizer.ggml.add_space_prefix", True))
     model.normalizer_spec.remove_extra_whitespaces = False
     model.normalizer_spec.escape_whitespaces = True
-    endings = ending_ids((text, at) for at, (text, kind) in enumerate(zip(tokens, types, strict=True)) if kind == CONTROL)
+    endings = ending_ids(
+        (text, at) for at, (text, kind) in enumerate(zip(tokens, types, strict=True)) if kind == CONTROL
+    )
     settings = SpmSettings(
         start_id=_start_id(metadata, adds_by_default=True),
         eos_ids=_eos_ids(metadata) | endings,
@@ -134,7 +146,7 @@ def _start_id(metadata: Mapping[str, Any], *, adds_by_default: bool) -> int | No
 
 
 def _eos_ids(metadata: Mapping[str, Any]) -> frozenset[int]:
-    """End of text, of a turn (eot) and of a message (eom): an answer ends with whichever the model was taught."""
+    """Ends of text, of a turn (eot) and of a message (eom): whichever the model was taught."""
     keys = ("eos_token_id", "eot_token_id", "eom_token_id")
     found = (metadata.get(f"tokenizer.ggml.{key}") for key in keys)
     return frozenset(token for token in found if type(token) is int)
@@ -142,7 +154,12 @@ def _eos_ids(metadata: Mapping[str, Any]) -> frozenset[int]:
 
 def _special_texts(metadata: Mapping[str, Any], tokens: Sequence[str]) -> dict[str, str]:
     texts = {}
-    for name, key in (("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"), ("pad_token", "padding")):
+    for name, key in (
+        ("bos_token", "bos"),
+        ("eos_token", "eos"),
+        ("unk_token", "unknown"),
+        ("pad_token", "padding"),
+    ):
         token = metadata.get(f"tokenizer.ggml.{key}_token_id")
         if type(token) is int and 0 <= token < len(tokens):
             texts[name] = tokens[token]

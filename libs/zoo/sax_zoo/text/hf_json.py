@@ -1,7 +1,8 @@
 """A Hugging Face `tokenizer.json` as a `Tokenizer`.
 
-Encoding is the `tokenizers` library's. Decoding is by table, so the file's decoder must be one that works id by id: byte-level BPE
-(GPT-2 and most since) or SentencePiece style (`▁` for a space, `<0xNN>` for bytes). A file with another decoder is refused and told which.
+Encoding is the `tokenizers` library's. Decoding is by table, so the file's decoder must be one that works id
+by id: byte-level BPE (GPT-2 and most since) or SentencePiece style (`▁` for a space, `<0xNN>` for bytes). A
+file with another decoder is refused and told which.
 """
 
 import re
@@ -19,7 +20,9 @@ from sax_zoo.text.tokenizer import Tokenizer
 
 JSON_BYTES_MAX: Final = 64 * 2**20
 _BYTE_PIECE: Final = re.compile(r"<0x([0-9A-F]{2})>")
-_LLAMA_CLASSES: Final = frozenset({"LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", "CodeLlamaTokenizerFast"})
+_LLAMA_CLASSES: Final = frozenset(
+    {"LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", "CodeLlamaTokenizerFast"}
+)
 _SPECIAL_NAMES: Final = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
@@ -29,14 +32,18 @@ def from_json(path: Path, config: Mapping[str, Any]) -> Tokenizer:
     try:
         core = JsonTokenizer.from_file(str(path))
     except Exception as error:  # The library raises bare Exception for every kind of bad file.
-        raise InvalidArgument(f"{path}: not a tokenizer that the tokenizers library reads: {error}") from error
+        raise InvalidArgument(
+            f"{path}: not a tokenizer that the tokenizers library reads: {error}"
+        ) from error
     core.no_truncation()
     core.no_padding()
     added = [entry for entry in described.get("added_tokens") or [] if isinstance(entry, dict)]
     specials = [(entry["content"], entry["id"]) for entry in added if entry.get("special")]
     texts = {name: text for name in _SPECIAL_NAMES if (text := special_text(config.get(name)))}
     style = _style(described.get("decoder"), path)
-    table = _table(core, style, hidden={token for _, token in specials}, added={entry["id"] for entry in added})
+    table = _table(
+        core, style, hidden={token for _, token in specials}, added={entry["id"] for entry in added}
+    )
     prefix = _forced_start(core, config, texts)
 
     def encode_prompt(text: str) -> list[int]:
@@ -60,14 +67,16 @@ def from_json(path: Path, config: Mapping[str, Any]) -> Tokenizer:
 
 
 def special_text(value: Any) -> str:
-    """Text of a special token as configurations write it: a string, or an object with `content`; "" when unset."""
+    """Text of a special token: configurations write a string or an object with `content`; "" if unset."""
     if isinstance(value, Mapping):
         value = value.get("content")
     return value if isinstance(value, str) else ""
 
 
-def _forced_start(core: JsonTokenizer, config: Mapping[str, Any], texts: Mapping[str, str]) -> list[int] | None:
-    """What LLaMA's tokenizer classes put first, which their configuration decides and not the file's post-processor.
+def _forced_start(
+    core: JsonTokenizer, config: Mapping[str, Any], texts: Mapping[str, str]
+) -> list[int] | None:
+    """What LLaMA's tokenizer classes put first: their configuration decides, not the post-processor.
 
     None: leave the ids as the file makes them.
     """
@@ -99,12 +108,17 @@ def _style(decoder: Any, path: Path) -> str:
     if "Metaspace" in kinds or any(_turns_space(part) for part in _kinds(decoder)):
         return "metaspace"
     raise InvalidArgument(
-        f"{path}: its decoder is {kinds or 'missing'}; known are ByteLevel and SentencePiece style (Metaspace, or Replace with ByteFallback)."
+        f"{path}: its decoder is {kinds or 'missing'}; known are ByteLevel and SentencePiece style "
+        "(Metaspace, or Replace with ByteFallback)."
     )
 
 
 def _turns_space(part: Mapping[str, Any]) -> bool:
-    return part.get("type") == "Replace" and part.get("content") == " " and part.get("pattern") == {"String": "\u2581"}
+    return (
+        part.get("type") == "Replace"
+        and part.get("content") == " "
+        and part.get("pattern") == {"String": "\u2581"}
+    )
 
 
 def _strips(decoder: Any) -> bool:

@@ -1,8 +1,9 @@
 """SentencePiece models (.model files, and those rebuilt from GGUF) as a `Tokenizer`.
 
-A piece `▁the` is " the"; `<0xE2>` is that byte; control pieces have no text, an unknown piece reads " ⁇ " as the library prints it.
-Prompts are encoded by the library with nothing of ours in between; in conversations the literal texts of control and user-defined pieces
-(`<s>`, `</s>`, `[INST]`) are cut out first, because the library by design never produces control ids from text.
+A piece `▁the` is " the"; `<0xE2>` is that byte; control pieces have no text, an unknown piece reads " ⁇ " as
+the library prints it. Prompts are encoded by the library with nothing of ours in between; in conversations
+the literal texts of control and user-defined pieces (`<s>`, `</s>`, `[INST]`) are cut out first, because the
+library by design never produces control ids from text.
 """
 
 import re
@@ -46,7 +47,11 @@ def from_spm(model: bytes, settings: SpmSettings, where: str) -> Tokenizer:
 
     literals = {spm.id_to_piece(token): token for token in range(len(table)) if spm.is_control(token)}
     literals |= settings.added
-    cut = re.compile("(" + "|".join(map(re.escape, sorted(literals, key=len, reverse=True))) + ")") if literals else None
+    cut = (
+        re.compile("(" + "|".join(map(re.escape, sorted(literals, key=len, reverse=True))) + ")")
+        if literals
+        else None
+    )
 
     def encode_chat(text: str) -> list[int]:
         parts = cut.split(text) if cut is not None else [text]

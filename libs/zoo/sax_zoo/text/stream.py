@@ -1,13 +1,14 @@
 """Streaming detokenisation: ids in, text out, valid UTF-8 at every cut and O(1) work per id.
 
-A token may be a third of a character, so bytes are held until they complete one; a stop string may begin in one token
-and end in another, so text is held while it could still be the beginning of a stop string. The life of a token:
+A token may be a third of a character, so bytes are held until they complete one; a stop string may begin in
+one token and end in another, so text is held while it could still be the beginning of a stop string. The
+life of a token:
 
     id --token_bytes--> bytes --incremental UTF-8--> characters --stop strings--> text for the client
                          held: <= 3 bytes                          held: < longest stop string
 
-Invalid bytes become U+FFFD as in every lossy decoder. Whatever way an answer is cut into pushes, the joined text is the same.
-One StreamDecoder belongs to one sample of one request and to one thread at a time.
+Invalid bytes become U+FFFD as in every lossy decoder. Whatever way an answer is cut into pushes, the joined
+text is the same. One StreamDecoder belongs to one sample of one request and to one thread at a time.
 """
 
 import codecs
@@ -19,8 +20,8 @@ _UTF8 = codecs.getincrementaldecoder("utf-8")
 class StopScanner:
     """Finds the first stop string in text that arrives in pieces.
 
-    `push` returns text that can surely be shown. Text that may be the beginning of a stop string is held back, so at
-    most (longest stop string - 1) characters wait.
+    `push` returns text that can surely be shown. Text that may be the beginning of a stop string is held
+    back, so at most (longest stop string - 1) characters wait.
     """
 
     def __init__(self, stop: Sequence[str]) -> None:
@@ -30,7 +31,7 @@ class StopScanner:
         self.found: str | None = None
 
     def push(self, text: str) -> str:
-        """Take more text; return what can be shown. After a stop string was found nothing is shown any more."""
+        """Take more text; return what can be shown. After a stop string nothing is shown any more."""
         if self.found is not None or not text:
             return ""
         window = self._held + text
@@ -68,8 +69,9 @@ class StopScanner:
 class StreamDecoder:
     """Turns the ids of one sample into text as they come.
 
-    Owned by whoever reads the sample's emissions. `stopped` tells that a stop string (`stop_string`) was met: the rest of
-    the answer is cut and the caller should cancel the request; `tokens` counts the ids taken up to and including the one that completed it.
+    Owned by whoever reads the sample's emissions. `stopped` tells that a stop string (`stop_string`) was
+    met: the rest of the answer is cut and the caller should cancel the request; `tokens` counts the ids
+    taken up to and including the one that completed it.
     """
 
     def __init__(
@@ -96,7 +98,7 @@ class StreamDecoder:
         return self.stop_string is not None
 
     def push(self, tokens: Sequence[int]) -> str:
-        """Take the next ids; return the text that is complete now (often "", for a character may need several ids)."""
+        """Take the next ids; return the text that is complete now (often ""; characters may take several)."""
         if self._scanner is None:
             self.tokens += len(tokens)
             data = b"".join(map(self._token_bytes, tokens))
@@ -112,7 +114,7 @@ class StreamDecoder:
         return "".join(shown)
 
     def finish(self) -> str:
-        """End the answer: held bytes become U+FFFD, held text is let go. Nothing comes after a stop string."""
+        """End the answer: held bytes become U+FFFD, held text is let go; nothing follows a stop string."""
         if self.stopped:
             return ""
         tail = self._utf8.decode(b"", final=True)

@@ -1,10 +1,10 @@
 """A tokenizer as the rest of the zoo sees it: text to ids, and each id's share of the text as bytes.
 
-A checkpoint's own library does the encoding (`tokenizers`, `sentencepiece`); decoding is ours and is one table
-look-up per id, because a served token must cost microseconds and a stream must never be decoded again from its
-beginning. The life of a generated id: `token_bytes` gives its bytes in the middle of a text (control tokens give
-none), and `stream.Utf8Stream` turns the bytes of many ids into text. Decoding a whole answer runs the very same path, so a
-stream and its whole can never differ.
+A checkpoint's own library does the encoding (`tokenizers`, `sentencepiece`); decoding is ours and is one
+table look-up per id, because a served token must cost microseconds and a stream must never be decoded again
+from its beginning. The life of a generated id: `token_bytes` gives its bytes in the middle of a text
+(control tokens give none), and `stream.Utf8Stream` turns the bytes of many ids into text. Decoding a whole
+answer runs the very same path, so a stream and its whole can never differ.
 
 Nothing here knows about models, requests or limits.
 """
