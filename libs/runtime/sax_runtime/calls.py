@@ -1,10 +1,10 @@
 """What happens round every handler of a gRPC server: tracing, status codes, metrics, deadlines, drain.
 
 The life of a call. gRPC hands raw bytes to the wrapper that `CallFront.wrap` made for the method when it
-was registered. It starts a span (child of the caller's), decodes the request, runs the handler, and ends in
-exactly one way: an answer, the status of a SaxError, INVALID_ARGUMENT for bytes that are no such message,
-INTERNAL with a reference for a bug, or a cancellation that passes through. Then span and metrics are
-closed.
+was registered. It starts a span (child of the caller's), asks the guard whether this caller may
+(`authorization`), decodes the request, runs the handler, and ends in exactly one way: an answer, the
+status of a SaxError, INVALID_ARGUMENT for bytes that are no such message, INTERNAL with a reference for a
+bug, or a cancellation that passes through. Then span and metrics are closed.
 
 Why not `grpc.aio.ServerInterceptor`: interceptors are resolved again for every call and put a generator
 between handler and wire, so each streamed message crosses it. Wrapping once at registration costs a call a
@@ -26,12 +26,14 @@ import grpc
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Tracer
-from sax_common.errors import InvalidArgument, SaxError
+from sax_common.errors import InvalidArgument, ResourceExhausted, SaxError
 
 from sax_runtime import metrics, rpc_errors, tracing
+from sax_runtime.authorization import Check
 from sax_runtime.logs import get_logger
 
 _log = get_logger(__name__)
+METADATA_KEYS_MAX = 64  # reference/reliability.md 5.4.
 _SHUTTING_DOWN = "this server is shutting down: try another one"
 
 
@@ -47,8 +49,10 @@ class CallFront:
         self._idle.set()
         self._in_flight = metrics.RPC_IN_FLIGHT
 
-    def wrap(self, service: str, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
-        """Return `handler` with everything of this module round it.
+    def wrap(
+        self, service: str, method: str, handler: grpc.RpcMethodHandler, check: Check | None = None
+    ) -> grpc.RpcMethodHandler:
+        """Return `handler` with everything of this module round it; `check` raises for callers who may not.
 
         Raises TypeError for a handler that is neither `async def` nor an async generator: it would
         block the event loop.
@@ -56,7 +60,7 @@ class CallFront:
         behaviour = _behaviour(handler)
         if behaviour.__module__.endswith("_pb2_grpc"):
             behaviour = _unimplemented  # The generated base class would do it with a traceback in the log.
-        described = _Method(service, method, handler)
+        described = _Method(service, method, handler, check)
         if inspect.isasyncgenfunction(behaviour):
             run: Callable[..., Any] = _generator_runner(self, described, behaviour)
         elif inspect.iscoroutinefunction(behaviour):
@@ -101,7 +105,10 @@ class CallFront:
 class _Method:
     """What is the same for every call of one method, looked up once."""
 
-    def __init__(self, service: str, method: str, handler: grpc.RpcMethodHandler) -> None:
+    def __init__(
+        self, service: str, method: str, handler: grpc.RpcMethodHandler, check: Check | None
+    ) -> None:
+        self.check = check
         self.span_name = f"{service}/{method}"
         self.attributes = tracing.rpc_attributes(service, method)
         self.decode = None if handler.request_streaming else handler.request_deserializer
@@ -120,7 +127,17 @@ class _Method:
 class _Call:
     """One call from its arrival to its only end. Used by the task that runs it, but for `end`."""
 
-    __slots__ = ("_context", "_front", "_is_ended", "_method", "_span", "_started", "_task", "_token")
+    __slots__ = (
+        "_context",
+        "_front",
+        "_has_too_many_keys",
+        "_is_ended",
+        "_method",
+        "_span",
+        "_started",
+        "_task",
+        "_token",
+    )
 
     def __init__(self, front: CallFront, method: _Method, context: grpc.aio.ServicerContext) -> None:
         self._started = time.perf_counter()
@@ -129,7 +146,9 @@ class _Call:
         self._context = context
         self._is_ended = False
         self._task = asyncio.current_task()
-        parent = tracing.parent_of(context.invocation_metadata())
+        metadata = context.invocation_metadata() or ()
+        self._has_too_many_keys = len(metadata) > METADATA_KEYS_MAX
+        parent = tracing.parent_of(metadata)
         self._span = front.tracer.start_span(
             method.span_name, context=parent, kind=SpanKind.SERVER, attributes=method.attributes
         )
@@ -137,9 +156,13 @@ class _Call:
         front.enter(self)
 
     def request(self, raw: Any) -> Any:
-        """Decode the request; InvalidArgument when the bytes are not such a message."""
+        """Decode the request of a caller who may make it; InvalidArgument when it is not such a message."""
         if self._front.refuses:
             raise _Refused
+        if self._has_too_many_keys:
+            raise ResourceExhausted(f"the call has more than {METADATA_KEYS_MAX} metadata keys")
+        if self._method.check is not None:
+            self._method.check(self._context)
         if self._method.decode is None:
             return raw
         try:

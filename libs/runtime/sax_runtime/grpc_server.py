@@ -9,7 +9,8 @@
     await server.drain(grace_s=30)
 
 `add` takes the registration function that the protobuf compiler made and wraps each handler (see `calls`);
-health and reflection are there without asking and are neither traced nor counted. Shutting down goes in the
+health and reflection are there without asking and are neither traced nor counted. Each method needs an
+access rule, or `add` raises; the guard asks callers only when access control is on. Shutting down goes in the
 order of DESIGN D18: health turns NOT_SERVING, new calls are refused with UNAVAILABLE, those in flight have
 `grace_s`, the rest is ended with UNAVAILABLE.
 
@@ -17,17 +18,20 @@ Owned by the event loop that is running when it is made.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from opentelemetry.trace import Tracer
+from sax_common.errors import SaxError
 
+from sax_runtime import access_rules, ports, rpc_errors, telemetry
 from sax_runtime import health as health_module
-from sax_runtime import ports, telemetry
+from sax_runtime.acl import Rule
 from sax_runtime.addresses import is_loopback, join_host_port, split_host_port
+from sax_runtime.authorization import Check, Guard, warn_if_exposed
 from sax_runtime.calls import CallFront
 from sax_runtime.health import Health, HealthServicer
 from sax_runtime.logs import get_logger
@@ -55,10 +59,15 @@ class GrpcServer:
         max_pending_requests: int = MAX_PENDING_REQUESTS,
         max_call_s: float = MAX_CALL_S,
         credentials: grpc.ServerCredentials | None = None,
+        guard: Guard | None = None,
+        rules: Mapping[str, Rule] = access_rules.GRPC_RULES,
         tracer: Tracer | None = None,
     ) -> None:
         self.health = health or Health()
         self._credentials = credentials
+        self._guard = guard or Guard()
+        self._rules = rules
+        self._is_warned = False
         self._front = CallFront(tracer=tracer or telemetry.tracer("sax.grpc.server"), max_call_s=max_call_s)
         self._server = grpc.aio.server(
             options=_options(
@@ -75,9 +84,9 @@ class GrpcServer:
         """Add `servicer` with the generated `add_<Name>Servicer_to_server`; before `start`.
 
         Its service is marked serving in `health` as soon as the whole process is started, unless the
-        caller has said something else about it.
+        caller has said something else about it. Raises MissingRule for a method that no rule speaks about.
         """
-        door = _Registration(self._front)
+        door = _Registration(self._front, lambda name: self._guard.check_of(name, self._rules))
         register(servicer, door)
         for service, handlers in door.services.items():
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
@@ -94,15 +103,19 @@ class GrpcServer:
         for address in [addresses] if isinstance(addresses, str) else addresses:
             host, wanted = split_host_port(address)
             port = self._bind_one(join_host_port(host, wanted or port), purpose)
-            if self._credentials is None and not is_loopback(host):
-                _log.warning("listening beyond this machine without TLS", address=join_host_port(host, port))
+            if not is_loopback(host) and not self._is_warned:
+                self._is_warned = warn_if_exposed(
+                    join_host_port(host, port),
+                    has_tls=self._credentials is not None,
+                    has_acls=self._guard.is_on,
+                )
         return port
 
     async def start(self) -> None:
         """Begin to answer."""
-        reflection.enable_server_reflection(
-            [*self._services, health_module.SERVICE, reflection.SERVICE_NAME], self._server
-        )
+        names = [*self._services, health_module.SERVICE, reflection.SERVICE_NAME]
+        check = self._guard.check_of(f"{reflection.SERVICE_NAME}/ServerReflectionInfo", self._rules)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(_Reflection(names, check), self._server)
         await self._server.start()
         self._is_started = True
         for service in self._services:
@@ -153,11 +166,32 @@ class GrpcServer:
         return int(port)
 
 
+class _Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc] # grpc ships no types.
+    """Reflection that asks the guard first: it tells a stranger what there is to attack."""
+
+    def __init__(self, names: Iterable[str], check: Check | None) -> None:
+        super().__init__(names)
+        self._check = check
+
+    async def ServerReflectionInfo(  # noqa: N802 - the name is the protocol's.
+        self, request_iterator: AsyncIterator[Any], context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[Any]:
+        """Answer what an operator's tool asks."""
+        if self._check is not None:
+            try:
+                self._check(context)
+            except SaxError as refusal:
+                await context.abort(rpc_errors.status_of(refusal), rpc_errors.details(refusal.message))
+        async for answer in super().ServerReflectionInfo(request_iterator, context):
+            yield answer
+
+
 class _Registration:
     """Stands in for the server when generated code registers a servicer, and wraps its handlers."""
 
-    def __init__(self, front: CallFront) -> None:
+    def __init__(self, front: CallFront, check_of: Callable[[str], Check | None]) -> None:
         self._front = front
+        self._check_of = check_of
         self.services: dict[str, dict[str, grpc.RpcMethodHandler]] = {}
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
@@ -168,7 +202,8 @@ class _Registration:
     ) -> None:
         """Wrap and keep the handlers of one service."""
         self.services[service] = {
-            name: self._front.wrap(service, name, each) for name, each in handlers.items()
+            name: self._front.wrap(service, name, each, self._check_of(f"{service}/{name}"))
+            for name, each in handlers.items()
         }
 
 

@@ -7,13 +7,13 @@
 
 `/livez` answers as long as the event loop runs, for it runs on that loop. `/readyz` is 200 `ready` or 503
 with the reason. `/metrics` is Prometheus text (or OpenMetrics when asked for). The caller may add routes,
-as the admin
-adds its status pages. On loopback unless told otherwise: nothing here asks who is reading.
+as the admin adds its status pages. On loopback unless told otherwise. With access control on, all but the two
+probes ask who is reading; they are answered to anybody, with or without a certificate.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import uvicorn
 from prometheus_client.exposition import choose_encoder
@@ -21,13 +21,16 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sax_runtime import metrics, ports
+from sax_runtime import access_rules, metrics, ports
+from sax_runtime.acl import Rule
 from sax_runtime.addresses import is_loopback, split_host_port
+from sax_runtime.authorization import warn_if_exposed
 from sax_runtime.health import Health
-from sax_runtime.logs import get_logger
+from sax_runtime.http_guard import PeerCertificate, guarded
+from sax_runtime.security import PLAIN, Security
 
-_log = get_logger(__name__)
 LOOPBACK_ANY_PORT = "127.0.0.1:0"
 
 
@@ -51,13 +54,25 @@ def status_routes(health: Health) -> list[BaseRoute]:
 
 
 class StatusServer:
-    """Serves the status routes and `routes` on `address` (`host:port`); owned by the event loop."""
+    """Serves the status routes and `routes` on `address` (`host:port`); owned by the event loop.
+
+    Every one of `routes` needs a rule in `rules`, or MissingRule is raised.
+    """
 
     def __init__(
-        self, health: Health, *, address: str = LOOPBACK_ANY_PORT, routes: Sequence[BaseRoute] = ()
+        self,
+        health: Health,
+        *,
+        address: str = LOOPBACK_ANY_PORT,
+        routes: Sequence[BaseRoute] = (),
+        security: Security = PLAIN,
+        rules: Mapping[str, Rule] = access_rules.STATUS_RULES,
     ) -> None:
         self._address = address
-        self._app = Starlette(routes=[*status_routes(health), *routes])
+        self._security = security
+        everything = [*status_routes(health), *routes]
+        app = Starlette(routes=everything)
+        self._app = guarded(app, everything, guard=security.guard, rules=rules)
         self._server: _Quiet | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -71,8 +86,11 @@ class StatusServer:
             listening.close()
             raise ports.unavailable(self._address, purpose="status pages", cause=error) from error
         port = int(listening.getsockname()[1])
+        context = self._security.server_context(may_be_anonymous=True)
         config = uvicorn.Config(
             self._app,
+            http=_Protocol,
+            ssl_context_factory=(lambda _config, _default: context) if context is not None else None,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -82,7 +100,9 @@ class StatusServer:
         self._server = _Quiet(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listening]), name="status-server")
         if not is_loopback(host):
-            _log.warning("status pages are readable beyond this machine", address=f"{host}:{port}")
+            warn_if_exposed(
+                f"{host}:{port}", has_tls=context is not None, has_acls=self._security.guard.is_on
+            )
         return port
 
     async def stop(self) -> None:
@@ -91,6 +111,10 @@ class StatusServer:
             return
         self._server.should_exit = True
         await self._task  # Closes the socket too.
+
+
+class _Protocol(PeerCertificate, HttpToolsProtocol):
+    """uvicorn's connection, with the client's certificate for the guard."""
 
 
 class _Quiet(uvicorn.Server):
