@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from sax_common.store.port import ObjectStore
+    from sax_runtime.outgoing import Outgoing
 
 MODELS_KEPT = 1024
 """Above so many models, those that follow nothing are forgotten: a gateway is asked for any name."""
@@ -51,7 +52,8 @@ class AsyncClient:
 
     `sax_root` is a directory or gs:// URL; None takes SAX_ROOT from the environment, which may raise
     MissingRoot as soon as a cell is needed. `notice` is told in one line what is being waited for, when
-    something is. `clock` and `rng` are for tests.
+    something is. `outgoing` is what the program shows to servers; None is what the environment says
+    (SAX_TLS_CA_FILE, SAX_TOKEN_FILE, ...; see sax_runtime.outgoing). `clock` and `rng` are for tests.
     """
 
     def __init__(
@@ -59,10 +61,12 @@ class AsyncClient:
         sax_root: str | None = None,
         *,
         notice: Callable[[str], None] | None = None,
+        outgoing: Outgoing | None = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self._given_root = sax_root
+        self._outgoing = outgoing
         self._wait_notice = notice
         self._notice = notice or _say_nothing
         self._clock = clock or SystemClock()
@@ -72,7 +76,7 @@ class AsyncClient:
         self._links: dict[names.CellName, AdminLink] = {}
         self._models: dict[tuple[str, ClientOptions], ModelClient] = {}
         self._all: weakref.WeakSet[ModelClient] = weakref.WeakSet()
-        self._pool = ChannelPool()
+        self._pool = ChannelPool(outgoing)
 
     async def __aenter__(self) -> Self:
         return self
@@ -98,6 +102,7 @@ class AsyncClient:
                 clock=self._clock,
                 rng=self._rng,
                 notice=self._notice,
+                outgoing=self._outgoing,
             )
         return AdminClient(self._links[name], clock=self._clock, rng=self._rng)
 

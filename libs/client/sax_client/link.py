@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sax_common.clock import Clock
     from sax_common.names import CellName
     from sax_common.store.port import ObjectStore
+    from sax_runtime.outgoing import Outgoing
 
 CONNECT_S = 3.0
 """An admin on a loaded machine accepts within milliseconds; the original waits 10 s and its users with it."""
@@ -55,8 +56,10 @@ class AdminLink:
         clock: Clock,
         rng: random.Random,
         notice: Callable[[str], None],
+        outgoing: Outgoing | None = None,
     ) -> None:
         self.cell = cell
+        self._outgoing = outgoing
         self._root = root
         self._store = store
         self._clock = clock
@@ -148,7 +151,9 @@ class AdminLink:
             if self._channel is None:
                 self._address = await self._leader()
                 self._has_keepalive = self._is_ours
-                self._channel = open_channel(self._address, keepalive=self._has_keepalive)
+                self._channel = open_channel(
+                    self._address, keepalive=self._has_keepalive, outgoing=self._outgoing
+                )
             channel = self._channel
             who = f"The admin server of {self.cell}"
             try:

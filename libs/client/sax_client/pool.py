@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import grpc
+    from sax_runtime.outgoing import Outgoing
 
 CONNECT_S = 2.0
 """The original's dial timeout to a model server (control_plane.md 2.5)."""
@@ -33,7 +34,8 @@ class _Entry:
 class ChannelPool:
     """Address to channel, counted. Owned by one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, outgoing: Outgoing | None = None) -> None:
+        self._outgoing = outgoing
         self._entries: dict[str, _Entry] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -56,7 +58,7 @@ class ChannelPool:
         entry = self._entries[address]
         if entry.channel is None:
             # No keepalive: the server may be an original, whose gRPC ends connections that ping.
-            entry.channel = open_channel(address, keepalive=False)
+            entry.channel = open_channel(address, keepalive=False, outgoing=self._outgoing)
         channel = entry.channel
         try:
             await connect(channel, address, who="The model server", timeout_s=min(CONNECT_S, timeout_s))

@@ -331,7 +331,7 @@ def test_without_flags_everything_is_off():
 async def test_an_rpc_or_route_without_a_rule_stops_the_start():
     """Also with access control off, so that a forgotten rule is found on the first run."""
     rules = {name: rule for name, rule in access_rules.GRPC_RULES.items() if name != "sax.Admin/Stats"}
-    with pytest.raises(MissingRule, match="sax.Admin/Stats"):
+    with pytest.raises(MissingRule, match=r"sax\.Admin/Stats"):
         GrpcServer(rules=rules).add(admin_pb2_grpc.add_AdminServicer_to_server, Admin())
     with pytest.raises(MissingRule, match="GET /secret"):
         StatusServer(Health(), routes=[Route("/secret", lambda _: PlainTextResponse(""))])
