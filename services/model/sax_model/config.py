@@ -15,12 +15,13 @@ from pydantic import Field, field_validator, model_validator
 from sax_common.config import DurationS, LogFlags
 from sax_common.errors import InvalidArgument
 from sax_common.names import parse_cell, parse_model
+from sax_runtime.security import SecurityFlags
 
 PORT_MAX = 65_535
 STATUS_PORT_OFFSET = 10_000
 
 
-class ModelServerConfig(LogFlags):
+class ModelServerConfig(LogFlags, SecurityFlags):
     """Flags of sax-model-server."""
 
     port: int = Field(description="gRPC port; 0 picks a free one.", ge=0, le=PORT_MAX)

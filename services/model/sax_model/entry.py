@@ -13,7 +13,7 @@ from sax_runtime import metrics
 from sax_zoo.servable import MethodSpec
 
 from sax_model.core import lifecycle
-from sax_model.core.admission import LoadedView, MethodView, request_limit
+from sax_model.core.admission import LoadedView, MethodView, acl_of, request_limit
 from sax_model.core.lifecycle import Event, State
 from sax_model.core.method_stats import MethodReport, MethodStats
 from sax_model.hosted_model import HostedModel
@@ -105,7 +105,7 @@ class Entry:
                     limit=method.limit,
                     in_flight=method.stats.pending,
                     slots=self._slots,
-                    acl=self.spec.acls.get(name),
+                    acl=acl_of(self.spec.acls, name),
                 )
                 for name, method in self.methods.items()
             }

@@ -96,8 +96,8 @@ class LocalCell:
                 wait.cancel()
         for wait in done:
             child = waits[wait]
-            log = "\n".join(f"  {line}" for line in child.last_lines())
-            raise ChildDied(f"the {child.name} ended with code {wait.result()}; its last words:\n{log}")
+            code = wait.result()
+            raise ChildDied(f"the {child.name} ended with code {code}; its last words:\n{_last_words(child)}")
 
     def kill(self) -> None:
         """End all children at once."""
@@ -113,7 +113,7 @@ class LocalCell:
         await self._spawn("model server", "sax_model.main", self._model_server_flags())
         await self._spawn("HTTP server", "sax_http.main", [f"--port={self.http_port}", "--host=127.0.0.1"])
         await self._unless_dead(self._publish())
-        await self._unless_dead(self._until(self._http_is_ready, "the HTTP server"))
+        await self._unless_dead(self._until(self._http_is_ready, "HTTP server"))
         self._say("HTTP server ready")
 
     def _model_server_flags(self) -> list[str]:
@@ -141,7 +141,7 @@ class LocalCell:
                 stats = await admin.stats()
                 return sum(each.count for each in stats.server_types) > 0
 
-            await self._until(is_up, "the admin server")
+            await self._until(is_up, "admin server")
             self._say("admin server ready")
             try:
                 await admin.publish(plan.model, plan.model_path, plan.checkpoint, 1)
@@ -151,7 +151,7 @@ class LocalCell:
                     plan.model, model_path=plan.model_path, checkpoint=plan.checkpoint, replicas=1
                 )
                 self._say(f"updated {plan.model}, which this root knew already")
-            await self._until(has_server, "the model server")
+            await self._until(has_server, "model server")
             self._say("model server joined")
             await self._until_loaded(client)
             self._say("model loaded")
@@ -188,7 +188,10 @@ class LocalCell:
                 while not await is_so():  # noqa: ASYNC110 - what is waited for is in another process.
                     await asyncio.sleep(LOOK_S)
         except TimeoutError as error:
-            raise Unavailable(f"{what} did not come up within {START_TIMEOUT_S:g} s") from error
+            logs = [_last_words(child) for child in self._children if child.name == what]
+            raise Unavailable(
+                f"the {what} did not come up within {START_TIMEOUT_S:g} s; its last words:\n{''.join(logs)}"
+            ) from error
 
     async def _unless_dead(self, work: Awaitable[T]) -> T:
         """Return what `work` returns; raises ChildDied when a child ends before."""
@@ -208,8 +211,7 @@ class LocalCell:
         await self._spawn(name, module, flags)
         child = self._children.pop()
         if code := await child.ended():
-            log = "\n".join(f"  {line}" for line in child.last_lines())
-            raise ChildDied(f"the {name} failed with code {code}:\n{log}")
+            raise ChildDied(f"the {name} failed with code {code}:\n{_last_words(child)}")
         self._say(f"{name} done")
 
     async def _spawn(self, name: str, module: str, flags: list[str]) -> None:
@@ -230,6 +232,10 @@ class LocalCell:
 
     def _say(self, what: str) -> None:
         self._tell(f"{time.monotonic() - self._started:6.1f} s  {what}")
+
+
+def _last_words(child: Child) -> str:
+    return "\n".join(f"  {line}" for line in child.last_lines())
 
 
 def _check_installed() -> None:

@@ -14,10 +14,12 @@ from importlib.metadata import version
 
 from sax_common.clock import SystemClock
 from sax_common.config import load
+from sax_common.names import CellName, short_cell
 from sax_common.roots import find_sax_root
 from sax_common.store.open import open_store
 from sax_runtime import logs, process
 from sax_runtime.logs import get_logger, setup_logs
+from sax_runtime.security import make_security
 from sax_runtime.telemetry import setup_telemetry
 from sax_zoo import registry
 from sax_zoo.platform import parse_platform
@@ -58,6 +60,8 @@ def main() -> int:
 
 async def _serve(config: ModelServerConfig, stop: process.Stop) -> int:
     store = open_store(find_sax_root(config.sax_root, os.environ)) if config.sax_cell else None
+    cell = short_cell(CellName(config.sax_cell)) if config.sax_cell else ""
+    security = make_security(config, cell=cell)
     # Imports take seconds; the loop stays free meanwhile, for a signal if for nothing else.
     load_model, servable_paths = await asyncio.to_thread(_open_zoo, config)
     server = ModelServer(
@@ -67,6 +71,7 @@ async def _serve(config: ModelServerConfig, stop: process.Stop) -> int:
         store=store,
         clock=SystemClock(),
         request_end=stop.request,
+        security=security,
     )
     try:
         await server.start()

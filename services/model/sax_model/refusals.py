@@ -5,6 +5,7 @@ Vision, audio, multimodal and custom services are registered, so that a caller l
 """
 
 from sax_common.errors import Internal, SaxError
+from sax_runtime.authorization import caller
 
 from sax_model.core.admission import Ask
 from sax_model.table import ModelTable
@@ -19,7 +20,7 @@ class Refuser:
     def refusal(self, key: str, method: str) -> SaxError:
         """Return what the caller is told: mostly NOT_FOUND for the model, INVALID_ARGUMENT for the method."""
         try:
-            with self._table.admit(Ask(model=key, method=method), lambda _: None):
+            with self._table.admit(Ask(model=key, method=method, access=caller()), lambda _: None):
                 return Internal(f"{key} offers {method}, but this server has no code to run it")
         except SaxError as error:
             return error

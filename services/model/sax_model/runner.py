@@ -17,6 +17,7 @@ from opentelemetry.trace import Tracer
 from sax_common.clock import NS_PER_MS, Clock
 from sax_common.errors import Cancelled, DeadlineExceeded, Unavailable
 from sax_engine.core.requests import Emission, Finish
+from sax_runtime.authorization import caller
 from sax_runtime.engine_span import EngineSpan
 from sax_runtime.logs import get_logger
 from sax_zoo.extra_inputs import ExtraInputs, validate
@@ -114,7 +115,13 @@ class LanguageRunner:
     ) -> AsyncIterator[Run]:
         """Run a generation while the block lasts. `remaining_s` is the caller's patience, None = for ever."""
         options = call.options
-        ask = Ask(model=key, method=method, is_streaming=is_streaming, samples=options.num_samples or 0)
+        ask = Ask(
+            model=key,
+            method=method,
+            is_streaming=is_streaming,
+            access=caller(),
+            samples=options.num_samples or 0,
+        )
 
         def check(entry: Entry) -> None:
             validate(call.extra_inputs, entry.methods[method].spec.extra_inputs)
@@ -156,7 +163,7 @@ class LanguageRunner:
             limits.check_count("suffixes", len(suffixes), limits.SUFFIXES_MAX)
             limits.check_prompt([prefix, *suffixes])
 
-        with self._table.admit(Ask(model=key, method=method), check) as entry:
+        with self._table.admit(Ask(model=key, method=method, access=caller()), check) as entry:
             model = _model_of(entry)
             deadline_ms = self._deadline(remaining_s)
             request_id = self._dispatcher.new_id()

@@ -29,6 +29,7 @@ from sax_runtime.addresses import is_loopback, join_host_port, my_address
 from sax_runtime.grpc_server import GrpcServer
 from sax_runtime.health import Health
 from sax_runtime.logs import get_logger
+from sax_runtime.security import PLAIN, Security
 from sax_runtime.status_server import StatusServer
 from saxml.protobuf import lm_pb2_grpc, modelet_pb2_grpc
 
@@ -67,10 +68,12 @@ class ModelServer:
         store: ObjectStore | None,
         clock: Clock,
         request_end: Callable[[str], None],
+        security: Security = PLAIN,
         tracer: Tracer | None = None,
     ) -> None:
         """`store` is None for a stand-alone server; `request_end` ends the process in order."""
         self._config = config
+        self._security = security
         self._clock = clock
         self._store = store
         self._request_end = request_end
@@ -92,7 +95,9 @@ class ModelServer:
             self.table, self._dispatcher, self._pool, clock, tracer or telemetry.tracer("sax.model")
         )
         self._modelet = ModeletServicer(self.table, self._orders, self._incarnation, self._on_polled)
-        self._grpc = GrpcServer(health=self.health, tracer=tracer)
+        self._grpc = GrpcServer(
+            health=self.health, tracer=tracer, guard=security.guard, credentials=security.server_credentials
+        )
         self._register()
         self.port = 0
         self._address = ""
@@ -169,7 +174,7 @@ class ModelServer:
         port = self._config.status_port_for(self.port)
         if port >= 0:
             address = join_host_port(self._config.status_address, port)
-            self._status = StatusServer(self.health, address=address)
+            self._status = StatusServer(self.health, address=address, security=self._security)
             self.status_port = await self._status.start()
 
     async def _call_join(self, admin: str) -> int:
@@ -182,7 +187,7 @@ class ModelServer:
             incarnation=self._incarnation,
             term=self._modelet.fence.highest_term,
         )
-        return await wire_join.call_join(admin, request)
+        return await wire_join.call_join(admin, request, self._security.outgoing)
 
     async def _watch_device(self) -> None:
         """End the process when a step does not come back."""

@@ -3,6 +3,7 @@
 import grpc
 from sax_common.roots import NO_ADMIN_YET
 from sax_runtime.channels import open_channel
+from sax_runtime.outgoing import Outgoing
 from sax_runtime.rpc_errors import error_of
 from saxml.protobuf import admin_pb2, admin_pb2_grpc
 
@@ -47,13 +48,13 @@ def join_request(
     )
 
 
-async def call_join(admin: str, request: admin_pb2.JoinRequest) -> int:
+async def call_join(admin: str, request: admin_pb2.JoinRequest, outgoing: Outgoing | None = None) -> int:
     """Call Join and return the admin's term, 0 for an original; raises SaxError.
 
     One connection per call: joins are rare, and original admins end connections that are kept alive with
     pings.
     """
-    async with open_channel(admin, keepalive=False) as channel:
+    async with open_channel(admin, keepalive=False, outgoing=outgoing) as channel:
         stub = admin_pb2_grpc.AdminStub(channel)  # type: ignore[no-untyped-call] # generated.
         try:
             response = await stub.Join(request, timeout=JOIN_TIMEOUT_S)

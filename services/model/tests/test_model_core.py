@@ -3,6 +3,7 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sax_common.access import Access, AclTable, Principal
 from sax_common.errors import (
     FailedPrecondition,
     InvalidArgument,
@@ -12,7 +13,7 @@ from sax_common.errors import (
     SaxError,
     Unavailable,
 )
-from sax_model.core.admission import Ask, LoadedView, MethodView, ServerView, admit, request_limit
+from sax_model.core.admission import Ask, LoadedView, MethodView, ServerView, acl_of, admit, request_limit
 from sax_model.core.fencing import Fence
 from sax_model.core.joining import JoinState, next_join_ms, next_look_ms
 from sax_model.core.lifecycle import TRANSITIONS, Event, IllegalTransition, State, after
@@ -70,6 +71,9 @@ def test_an_order_for_another_run_is_refused():
         fence.check(9, "run-1")
 
 
+EVE = Access(principal=Principal(name="eve"), table=AclTable())
+
+
 def refuse_extra():
     """Stand for extra inputs that are wrong."""
     raise InvalidArgument("extra")
@@ -79,7 +83,7 @@ def test_admission_checks_come_in_the_documented_order():
     """With everything wrong the first check answers; mending one problem shows the next."""
     method = MethodView(is_streamable=False, limit=4, in_flight=4, slots=2, acl="alice,bob")
     streamable = MethodView(is_streamable=True, limit=4, in_flight=4, slots=2, acl="alice, eve")
-    ask = Ask(model="/sax/c/m", method="lm.score", is_streaming=True, principal="eve", samples=3)
+    ask = Ask(model="/sax/c/m", method="lm.score", is_streaming=True, access=EVE, samples=3)
     down = ServerView(is_dormant=True, rejects_early=True)
     other = LoadedView({"lm.generate": method})
 
@@ -100,23 +104,30 @@ def test_admission_checks_come_in_the_documented_order():
     assert isinstance(error, InvalidArgument)
     assert error.message == "/sax/c/m does not support lm.score"
     assert "streaming" in fail(ServerView(), LoadedView({"lm.score": method})).message
-    unary = Ask(model="/sax/c/m", method="lm.score", principal="eve", samples=3)
+    unary = Ask(model="/sax/c/m", method="lm.score", access=EVE, samples=3)
     assert isinstance(fail(ServerView(), LoadedView({"lm.score": method}), asked=unary), PermissionDenied)
     loaded = LoadedView({"lm.score": streamable})
     assert fail(ServerView(), loaded).message == "extra"
     assert "3 samples" in fail(ServerView(), loaded, lambda: None).message
-    one = Ask(model="/sax/c/m", method="lm.score", is_streaming=True, principal="eve", samples=1)
+    one = Ask(model="/sax/c/m", method="lm.score", is_streaming=True, access=EVE, samples=1)
     error = fail(ServerView(), loaded, lambda: None, one)
     assert isinstance(error, ResourceExhausted)
     assert error.message == "Too many requests: /sax/c/m 4"
 
 
-def test_a_caller_without_a_name_passes_every_acl():
-    """Nobody known means nobody to refuse, as in the original."""
+def test_without_access_control_lists_have_no_effect():
+    """A cell on a laptop knows nobody, so there is nobody to refuse, as in the original."""
     view = LoadedView({"lm.score": MethodView(is_streamable=False, limit=1, in_flight=0, slots=1, acl="bob")})
     admit(
         Ask(model="m", method="lm.score"), ServerView(), view, available=[], check_extra_inputs=lambda: None
     )
+
+
+def test_a_stream_inherits_the_list_of_its_method():
+    """Who may not call lm.generate may not stream it, unless the stream has a list of its own."""
+    assert acl_of({"lm.generate": "acl/x"}, "lm.generate_stream") == "acl/x"
+    assert acl_of({"lm.generate": "acl/x", "lm.generate_stream": "acl/y"}, "lm.generate_stream") == "acl/y"
+    assert acl_of({"lm.generate": "acl/x"}, "lm.score") is None
 
 
 def test_the_request_limit_is_never_below_one():

@@ -37,8 +37,7 @@ async def test_a_served_model_answers_over_grpc_and_http():
         assert "Paris" in whole
         streamed = ""
         async for chunk in model.generate_stream(QUESTION, options=options):
-            for sample in chunk.samples:
-                streamed += sample.text
+            streamed = chunk.samples[0].text  # Everything so far.
         assert streamed == whole
         with pytest.raises(InvalidArgument, match="empty"):
             await model.generate("")

@@ -5,9 +5,10 @@ replica, INVALID_ARGUMENT never is). Nothing is counted or reserved here; the ca
 returns, on the same loop turn, so that no request can slip in between.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from sax_common.access import Access
 from sax_common.errors import (
     InvalidArgument,
     NotFound,
@@ -19,12 +20,12 @@ from sax_common.errors import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """What one request wants. `principal` is None when nobody said who calls; `samples` 0 = as configured."""
+    """What one request wants, and who asks; `samples` 0 = as configured."""
 
     model: str
     method: str
     is_streaming: bool = False
-    principal: str | None = None
+    access: Access = Access()
     samples: int = 0
 
 
@@ -80,8 +81,8 @@ def admit(
         raise InvalidArgument(f"{ask.model} does not support {ask.method}")
     if ask.is_streaming and not method.is_streamable:
         raise InvalidArgument(f"{ask.model} does not support streaming for {ask.method}")
-    if not is_allowed(method.acl, ask.principal):
-        raise PermissionDenied(f"{ask.principal} may not call {ask.method} of {ask.model}")
+    if not ask.access.may_call(method.acl):
+        raise PermissionDenied(f"{ask.access.who} may not call {ask.method} of {ask.model}")
     check_extra_inputs()
     if ask.samples > method.slots:
         raise InvalidArgument(
@@ -91,11 +92,13 @@ def admit(
         raise ResourceExhausted(f"Too many requests: {ask.model} {method.limit}")
 
 
-def is_allowed(acl: str | None, principal: str | None) -> bool:
-    """Return whether `principal` is in the comma-separated list; as in the original, nobody known passes."""
-    if acl is None or principal is None:
-        return True
-    return principal in (name.strip() for name in acl.split(","))
+def acl_of(acls: Mapping[str, str], method: str) -> str | None:
+    """Return the list of a data method, None where it has none of its own.
+
+    A stream inherits the list of the same method in one piece: who may not have the answer may not have its
+    parts either.
+    """
+    return acls.get(method) or acls.get(method.removesuffix("_stream"))
 
 
 def request_limit(batch_size: int, max_live_batches: int) -> int:
