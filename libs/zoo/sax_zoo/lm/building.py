@@ -9,6 +9,7 @@ from sax_common.errors import Internal
 from sax_engine.backends.jax.backend import JaxBackend, make_jax_backend
 from sax_engine.backends.jax.weights import BadWeights
 from sax_engine.core.engine import Engine
+from sax_engine.core.requests import Request
 from sax_engine.core.scheduler import EngineLimits
 from sax_engine.decoder import DecoderConfig
 
@@ -72,20 +73,18 @@ def build(
 
 
 def _warm_up(backend: JaxBackend, parameters: Parameters, context: LoadContext) -> None:
-    """Compile what a first request needs: the smallest decode step, alone and with one block of a prompt.
+    """Answer one small request on an engine that is thrown away, so that its programs are compiled.
 
-    The larger steps are compiled when enough requests come together; all of them now would take a minute
-    (SmolLM2, 2 cores: 4 s each).
+    Steps for many streams and long prompts are compiled when they first occur; all of them now would take a
+    minute and more (SmolLM2 on two cores: 4 s each).
     """
     total = parameters.total_bytes
     context.report(LoadProgress(Phase.PREPARING, total, total))
-    buckets = backend.buckets()
-    fewest = min(bucket.rows for bucket in buckets)
-    for bucket in buckets:
-        if bucket.rows == fewest and bucket.blocks <= 1:
-            context.check_cancelled()
-            backend.run_empty(bucket)
-    backend.run_empty_copy()
+    engine = Engine(backend)
+    engine.submit(Request(request_id="warm-up", prompt=(0,) * 2, max_new_tokens=3), now_ms=0)
+    while engine.has_work:
+        context.check_cancelled()
+        engine.step(now_ms=0)
 
 
 def _admitted(cls: type[LanguageModelTemplate]) -> int:
