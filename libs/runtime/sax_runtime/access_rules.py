@@ -4,13 +4,13 @@ A server refuses to start with an RPC or route that is not here (`authorization.
 is open because somebody forgot it. The rules matter only when access control is on.
 
 Two kinds of call need more than a rule can say, and their handlers ask again: Update and Unpublish accept
-the cell's admins or the model's own (`acl.Access.administers`), and data methods look at the model's list
-for the method (`acl.Access.may_call`). For these the rule here is what holds for all of them.
+the cell's admins or the model's own (`Access.administers`), and data methods look at the model's list
+for the method (`Access.may_call`). For these the rule here is what holds for all of them.
 """
 
 from collections.abc import Mapping
 
-from sax_runtime.acl import CELL_ADMIN, IDENTITY, JOIN, PUBLIC, Role, Rule, role_rule
+from sax_common.access import CELL_ADMIN, IDENTITY, JOIN, PUBLIC, Role, Rule, role_rule
 
 ADMIN = role_rule(Role.ADMIN)
 OPERATOR = role_rule(Role.OPERATOR)

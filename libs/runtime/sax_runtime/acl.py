@@ -1,251 +1,110 @@
-"""Who may do what: the decision, as a function of values.
+"""The access control file: lists, groups and roles, in TOML.
 
-The life of a question. A server learns who calls (`identity`): a `Principal`, or nobody. It looks up the
-`Rule` of what was called (`access_rules`) and asks `decide`, which answers with a `Verdict`; a refusal says
-why, in words for the one who was refused. Where the answer needs more than the call's name (the model that
-is to be changed, the method that is asked), the handler asks `Access.administers` or `Access.may_call` with
-the lists it knows; these are values too and may be carried into a core.
+    [acl]
+    "acl/ops" = ["alice", "group:team"]
+    "acl/data" = ["group:users"]          # what data methods without a list of their own inherit
 
-    role       what kind of program or person:  admin modelserver gateway operator client
-    list       `acl/ops`: names of principals, from the access control file (`acl_file`)
-    acl/all    everybody who has shown who they are; nobody else
-    acl/data   what a data method without a list of its own inherits; acl/all unless the file defines it
+    [group]
+    team = ["bob", "spiffe://test/operator/carol"]
+    users = ["group:team", "dave"]
 
-Everything not allowed is refused: an unknown list has no members, an empty one is inherited and never
-means "everybody", and no principal means no. Access control as a whole is off when there is no table
-(`Access()`): a cell on a laptop, as the original (reference/control_plane.md 2.13).
+    [role]                                # for tokens and certificates without a spiffe:// name
+    admin = ["admin-1"]
+    modelserver = ["group:servers"]
 
-No clock, file or socket here.
+A member is the name of a principal (the name of a token, the common name or a URI of a certificate) or
+`group:<name>`. Groups may hold groups, but not themselves. `acl/all` cannot be redefined. What this file does
+not say is refused when it is read, not ignored: a misspelt key in a list of permissions is a hole.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import Enum, StrEnum
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sax_common.errors import PermissionDenied, SaxError, Unauthenticated
+from sax_common.access import ALL, AclTable, Role
+from sax_common.errors import InvalidArgument, SaxError
+from sax_common.names import check_acl_name, shown
 
-ALL = "acl/all"
-DATA_DEFAULT = "acl/data"
-ACL_PREFIX = "acl/"
-HOW_TO_SHOW = "use a client certificate or a bearer token (SAX_TLS_CERT_FILE, SAX_TOKEN_FILE)"
+from sax_runtime.watched_files import Watched
 
-
-class Role(StrEnum):
-    """What kind of caller somebody is; the third part of `spiffe://<cell>/<role>/<name>`."""
-
-    ADMIN = "admin"
-    MODEL_SERVER = "modelserver"
-    GATEWAY = "gateway"
-    OPERATOR = "operator"
-    CLIENT = "client"
+GROUP_PREFIX = "group:"
+_SECTIONS = ("acl", "group", "role")
+_MEMBER = re.compile(r"[\w.@/:+-]{1,256}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Principal:
-    """Somebody who has shown who they are.
+def watch_acl_file(path: str) -> Watched[AclTable]:
+    """Read the file now and again when it changes. Raises FailedPrecondition or InvalidArgument."""
 
-    `aliases` are further names that a list may use (a certificate has a common name and URIs); `roles` come
-    from the certificate; `hosts` are the addresses and host names that it vouches for. `vouched_by` is the
-    gateway that named this principal: such a one is a client and nothing more, or a stolen gateway would
-    be an admin.
-    """
+    def parse(contents: Sequence[bytes]) -> AclTable:
+        try:
+            return parse_acls(contents[0].decode())
+        except (SaxError, UnicodeDecodeError) as error:
+            raise InvalidArgument(f"{path}: {error}") from error
 
-    name: str
-    aliases: frozenset[str] = frozenset()
-    roles: frozenset[Role] = frozenset()
-    hosts: frozenset[str] = frozenset()
-    vouched_by: str = ""
-
-    @property
-    def names(self) -> frozenset[str]:
-        """Every name under which a list may hold this principal."""
-        return self.aliases | {self.name}
+    return Watched([path], parse)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AclTable:
-    """The access control file as a value: groups are already replaced by their members."""
-
-    lists: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    roles: Mapping[Role, frozenset[str]] = field(default_factory=dict)
-
-    def roles_of(self, principal: Principal) -> frozenset[Role]:
-        """Return the roles of a principal: from its certificate and the file; client when it has none."""
-        if principal.vouched_by:
-            return frozenset({Role.CLIENT})
-        given = {role for role, members in self.roles.items() if members & principal.names}
-        return frozenset(principal.roles | given) or frozenset({Role.CLIENT})
-
-    def knows(self, acl: str) -> bool:
-        """Say whether a list of this name can have members."""
-        return acl in (ALL, DATA_DEFAULT) or acl in self.lists
-
-    def holds(self, acl: str, principal: Principal) -> bool:
-        """Say whether `principal` is on `acl`: the name of a list, or principals separated by commas.
-
-        An empty text holds nobody.
-        """
-        return any(self._holds_one(entry.strip(), principal) for entry in acl.split(",") if entry.strip())
-
-    def _holds_one(self, entry: str, principal: Principal) -> bool:
-        if not entry.startswith(ACL_PREFIX):
-            return entry in principal.names
-        members = self.lists.get(entry)
-        if members is not None:
-            return bool(members & principal.names)
-        return entry in (ALL, DATA_DEFAULT)
+def parse_acls(text: str) -> AclTable:
+    """Read the file's text. Raises InvalidArgument saying which entry is wrong and why."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidArgument(f"not a TOML file: {error}") from error
+    for section in document:
+        if section not in _SECTIONS:
+            raise InvalidArgument(f"unknown section [{section}]: there are [acl], [group] and [role]")
+    groups = _sets(document, "group")
+    lists = {}
+    for name, members in _sets(document, "acl").items():
+        if not name or check_acl_name(name) == ALL:
+            raise InvalidArgument(f"{name!r} cannot be defined: it means everybody who is known")
+        lists[name] = _expanded(members, groups, f"[acl] {name}")
+    roles = {}
+    for name, members in _sets(document, "role").items():
+        if name not in set(Role):
+            raise InvalidArgument(f"unknown role {name!r}: there are {', '.join(sorted(Role))}")
+        roles[Role(name)] = _expanded(members, groups, f"[role] {name}")
+    for name, members in groups.items():
+        _expanded(members, groups, f"[group] {name}")
+    return AclTable(lists=lists, roles=roles)
 
 
-class Need(Enum):
-    """What a rule asks for."""
-
-    NOTHING = "nothing"
-    IDENTITY = "identity"
-    ROLE = "role"
-    CELL_ADMIN = "cell admin"
-    JOIN = "join"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """What one RPC or route asks of its caller; `roles` for Need.ROLE."""
-
-    need: Need
-    roles: frozenset[Role] = frozenset()
-
-    def __str__(self) -> str:
-        """Say it in words, as in "role admin or operator"."""
-        if self.need is Need.ROLE:
-            return f"role {' or '.join(sorted(self.roles))}"
-        return str(self.need.value)
+def _sets(document: Mapping[str, Any], section: str) -> dict[str, list[str]]:
+    table = document.get(section, {})
+    if not isinstance(table, dict):
+        raise InvalidArgument(f"[{section}] must be a table")
+    for name, members in table.items():
+        where = f"[{section}] {name}"
+        if not isinstance(members, list) or not all(isinstance(member, str) for member in members):
+            raise InvalidArgument(f'{where} must be a list of names such as ["alice", "group:team"]')
+        for member in members:
+            if _MEMBER.fullmatch(member) is None:
+                raise InvalidArgument(f"{where}: {shown(member)} is not the name of a principal or group")
+    return table
 
 
-PUBLIC = Rule(need=Need.NOTHING)
-IDENTITY = Rule(need=Need.IDENTITY)
-CELL_ADMIN = Rule(need=Need.CELL_ADMIN)
-JOIN = Rule(need=Need.JOIN)
+def _expanded(members: Sequence[str], groups: Mapping[str, Sequence[str]], where: str) -> frozenset[str]:
+    """Replace groups by their members, however deep; a group that holds itself is an error."""
+    found: set[str] = set()
+    _collect(members, groups, where, (), found)
+    return frozenset(found)
 
 
-def role_rule(*roles: Role) -> Rule:
-    """Return the rule that asks for one of `roles`."""
-    return Rule(need=Need.ROLE, roles=frozenset(roles))
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Yes, or no with the error that the caller reads."""
-
-    refusal: SaxError | None = None
-
-    @property
-    def is_allowed(self) -> bool:
-        """Say whether the call may go on."""
-        return self.refusal is None
-
-
-ALLOWED = Verdict()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """One caller before one table. Without a table access control is off, and everything is allowed.
-
-    `cell_acl` is the cell's admin list where the server knows it; `needs_join_role` when servers have to
-    show the role modelserver (client certificates are required, or the file gives roles).
-    """
-
-    principal: Principal | None = None
-    table: AclTable | None = None
-    cell_acl: str = ""
-    needs_join_role: bool = False
-
-    @property
-    def is_on(self) -> bool:
-        """Say whether anything is asked of callers."""
-        return self.table is not None
-
-    @property
-    def who(self) -> str:
-        """Name the caller for a log line or a record of who changed what; empty for nobody."""
-        if self.principal is None:
-            return ""
-        by = self.principal.vouched_by
-        return f"{self.principal.name} (by {by})" if by else self.principal.name
-
-    def has_role(self, *roles: Role) -> bool:
-        """Say whether the caller has one of `roles`; nobody has any."""
-        if self.table is None or self.principal is None:
-            return False
-        return not self.table.roles_of(self.principal).isdisjoint(roles)
-
-    def administers(self, *acls: str) -> bool:
-        """Say whether the caller is on one of the admin lists (the cell's, the model's).
-
-        Lists that are all empty leave the operators, and never everybody.
-        """
-        if self.table is None:
-            return True
-        if self.principal is None:
-            return False
-        if not any(acls):
-            return self.has_role(Role.OPERATOR)
-        return any(self.table.holds(acl, self.principal) for acl in acls)
-
-    def may_call(self, acl: str | None) -> bool:
-        """Say whether the caller is on the list of a data method; no list is the inherited one."""
-        if self.table is None:
-            return True
-        return self.principal is not None and self.table.holds(acl or DATA_DEFAULT, self.principal)
-
-
-def decide(rule: Rule, access: Access, what: str) -> Verdict:
-    """Say whether the caller may do `what` (the name of an RPC or route) under `rule`."""
-    if access.table is None or rule.need is Need.NOTHING:
-        return ALLOWED
-    if access.principal is None:
-        return Verdict(Unauthenticated(f"{what} needs to know who calls: {HOW_TO_SHOW}"))
-    if _meets(rule, access):
-        return ALLOWED
-    return Verdict(PermissionDenied(f"{access.who} may not call {what}: it needs {_wanted(rule, access)}"))
-
-
-def _meets(rule: Rule, access: Access) -> bool:
-    match rule.need:
-        case Need.NOTHING | Need.IDENTITY:
-            return True
-        case Need.ROLE:
-            return access.has_role(*rule.roles)
-        case Need.CELL_ADMIN:
-            return access.administers(access.cell_acl)
-        case Need.JOIN:
-            if access.needs_join_role:
-                return access.has_role(Role.MODEL_SERVER)
-            return access.has_role(Role.MODEL_SERVER) or access.administers(access.cell_acl)
-
-
-def _wanted(rule: Rule, access: Access) -> str:
-    if rule.need is Need.CELL_ADMIN:
-        return f"a place on the cell's admin ACL {access.cell_acl!r}" if access.cell_acl else "role operator"
-    if rule.need is Need.JOIN:
-        return f"role {Role.MODEL_SERVER}"
-    return str(rule)
-
-
-def check_advertised(address_host: str, peer_host: str, access: Access) -> Verdict:
-    """Say whether a server that calls from `peer_host` may advertise `address_host`.
-
-    It may name the address it calls from, or a name that its certificate vouches for: a rogue server must
-    not draw prompts to a place that is not its own (reference/reliability.md 0.1, row 13).
-    """
-    if access.table is None:
-        return ALLOWED
-    hosts = access.principal.hosts if access.principal is not None else frozenset()
-    if address_host == peer_host or address_host in hosts:
-        return ALLOWED
-    named = ", ".join(sorted(hosts)) or "none"
-    return Verdict(
-        PermissionDenied(
-            f"{access.who} calls from {peer_host} and may not advertise {address_host}: the address must be "
-            f"the caller's own or one of the names in its certificate ({named})"
-        )
-    )
+def _collect(
+    members: Sequence[str],
+    groups: Mapping[str, Sequence[str]],
+    where: str,
+    path: tuple[str, ...],
+    found: set[str],
+) -> None:
+    for member in members:
+        group = member.removeprefix(GROUP_PREFIX)
+        if group == member:
+            found.add(member)
+        elif group in path:
+            raise InvalidArgument(f"{where}: group {group} holds itself ({' > '.join((*path, group))})")
+        elif group not in groups:
+            raise InvalidArgument(f"{where}: there is no group {group}")
+        else:
+            _collect(groups[group], groups, where, (*path, group), found)

@@ -2,9 +2,9 @@
 
 The life of a call here. `GrpcServer.add` asks the guard for a `check` of each method, and `require_rules`
 has made sure that each has a rule. When a call comes, `calls` runs the check before it decodes a byte of
-the request: who calls (`identity`), what rule (`access_rules`), yes or no (`acl.decide`). The answer stays
-in a context variable, so that a handler whose decision needs more than the rule asks `caller()`. HTTP
-requests go through `http_guard`, which asks the same guard.
+the request: who calls (`identity`), what rule (`access_rules`), yes or no (`sax_common.access.decide`).
+The answer stays in a context variable, so that a handler whose decision needs more than the rule asks
+`caller()`. HTTP requests go through `http_guard`, which asks the same guard.
 
 With access control off there is no check at all, and messages of a stream never meet one.
 
@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 
 import grpc
+from sax_common.access import NOBODY, Access, AclTable, Rule, Verdict, check_advertised, decide
 from sax_common.errors import FailedPrecondition
 
 from sax_runtime import access_rules, identity
-from sax_runtime.acl import Access, AclTable, Rule, Verdict, check_advertised, decide
 from sax_runtime.addresses import split_host_port
 from sax_runtime.identity import Shown
 from sax_runtime.logs import get_logger
@@ -29,12 +29,11 @@ Check = Callable[[grpc.aio.ServicerContext], None]
 
 _log = get_logger(__name__)
 _caller: ContextVar[Access] = ContextVar("sax_caller")
-_NOBODY = Access()
 
 
 def caller() -> Access:
     """Return who makes the call that is being handled; `Access()` (off) outside one."""
-    return _caller.get(_NOBODY)
+    return _caller.get(NOBODY)
 
 
 class MissingRule(FailedPrecondition):
@@ -73,7 +72,7 @@ class Guard:
         Raises Unauthenticated, PermissionDenied or InvalidArgument for what cannot be believed.
         """
         if self._acls is None:
-            return _NOBODY
+            return NOBODY
         table = self._acls.get()
         hashes = self._hashes.get() if self._hashes is not None else {}
         return Access(

@@ -25,11 +25,11 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from opentelemetry.trace import Tracer
+from sax_common.access import Rule
 from sax_common.errors import SaxError
 
 from sax_runtime import access_rules, ports, rpc_errors, telemetry
 from sax_runtime import health as health_module
-from sax_runtime.acl import Rule
 from sax_runtime.addresses import is_loopback, join_host_port, split_host_port
 from sax_runtime.authorization import Check, Guard, warn_if_exposed
 from sax_runtime.calls import CallFront

@@ -16,13 +16,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from sax_common import access as access_values
+from sax_common.access import Rule
 from sax_common.errors import SaxError, Unauthenticated, kind
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sax_runtime import acl, identity, outgoing
-from sax_runtime.acl import Rule
+from sax_runtime import identity, outgoing
 from sax_runtime.authorization import Guard, require_rules
 from sax_runtime.identity import Shown
 from sax_runtime.tokens import BEARER
@@ -106,7 +107,7 @@ class HttpGuard:
         for route in self._routes:
             if route.matches(scope)[0] is Match.FULL:
                 return self._rules[f"{method} {route.path}"]
-        return acl.IDENTITY
+        return access_values.IDENTITY
 
 
 def shown_over_http(scope: Scope) -> Shown:

@@ -16,11 +16,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sax_common.access import AclTable, Principal, Role
 from sax_common.errors import InvalidArgument, PermissionDenied, Unauthenticated
 from sax_common.names import shown
 
 from sax_runtime import tokens
-from sax_runtime.acl import AclTable, Principal, Role
 from sax_runtime.addresses import split_host_port
 
 AUTHORIZATION = "authorization"

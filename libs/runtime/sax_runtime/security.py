@@ -19,7 +19,7 @@ from sax_common.config import Config
 from sax_common.errors import InvalidArgument
 
 from sax_runtime import tls
-from sax_runtime.acl_file import watch_acl_file
+from sax_runtime.acl import watch_acl_file
 from sax_runtime.authorization import Guard
 from sax_runtime.outgoing import Outgoing, make_outgoing
 from sax_runtime.tls import PemWatch, TlsFiles

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import uvicorn
 from prometheus_client.exposition import choose_encoder
+from sax_common.access import Rule
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -24,7 +25,6 @@ from starlette.routing import BaseRoute, Route
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sax_runtime import access_rules, metrics, ports
-from sax_runtime.acl import Rule
 from sax_runtime.addresses import is_loopback, split_host_port
 from sax_runtime.authorization import warn_if_exposed
 from sax_runtime.health import Health

@@ -3,9 +3,7 @@
 import itertools
 
 import pytest
-from sax_common.errors import InvalidArgument, PermissionDenied, Unauthenticated
-from sax_runtime.access_rules import ADMIN, GRPC_RULES, STATUS, USERS
-from sax_runtime.acl import (
+from sax_common.access import (
     CELL_ADMIN,
     IDENTITY,
     JOIN,
@@ -17,7 +15,9 @@ from sax_runtime.acl import (
     check_advertised,
     decide,
 )
-from sax_runtime.acl_file import parse_acls, watch_acl_file
+from sax_common.errors import InvalidArgument, PermissionDenied, Unauthenticated
+from sax_runtime.access_rules import ADMIN, GRPC_RULES, STATUS, USERS
+from sax_runtime.acl import parse_acls, watch_acl_file
 
 TABLE = parse_acls(
     """

@@ -1,9 +1,9 @@
 """Who calls: certificates, tokens, a gateway's word."""
 
 import pytest
+from sax_common.access import AclTable, Role
 from sax_common.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Unauthenticated
 from sax_runtime import outgoing, tokens
-from sax_runtime.acl import AclTable, Role
 from sax_runtime.identity import (
     Certificate,
     Shown,

@@ -13,9 +13,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from sax_common.access import PUBLIC
 from sax_common.errors import FailedPrecondition, InvalidArgument
 from sax_runtime import access_rules, authorization, security, tokens
-from sax_runtime.acl import PUBLIC
 from sax_runtime.authorization import MissingRule
 from sax_runtime.channels import open_channel
 from sax_runtime.grpc_server import GrpcServer

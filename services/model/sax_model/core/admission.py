@@ -8,7 +8,7 @@ returns, on the same loop turn, so that no request can slip in between.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sax_common.access import Access
+from sax_common.access import NOBODY, Access
 from sax_common.errors import (
     InvalidArgument,
     NotFound,
@@ -25,7 +25,7 @@ class Ask:
     model: str
     method: str
     is_streaming: bool = False
-    access: Access = Access()
+    access: Access = NOBODY
     samples: int = 0
 
 
