@@ -99,7 +99,7 @@ def from_source(
         # Norms and biases stay float32: they are tiny, and backends use them elementwise in float32.
         target = DTYPES[dtype] if len(shapes[name]) > 1 else np.float32
         converted: Array = np.array(values, dtype=target).reshape(shapes[name])
-        overflown = nonfinite_count(converted)
+        overflown = nonfinite_count(converted) if values.dtype == np.float64 else 0
         if overflown:
             raise InvalidArgument(
                 f"{info.file}: tensor {info.name} holds {overflown} values too large for {converted.dtype}."
