@@ -28,12 +28,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sax_testing.processes import ProcessCell, smollm2_path
-from serving_cpu import model_server_cpu, process_cpu_s, threads
+from serving_cpu import cpu_by_name, engine_s, process_cpu_s, serving_s, threads
 
 HERE = Path(__file__).parent
 WAYS = ("engine", "grpc", "http", "grpc-stream", "http-stream")
@@ -54,6 +54,7 @@ class Run:
     first_ms: list[float]
     our_cpu_s: float = 0.0
     engine_cpu_s: float = 0.0
+    threads_s: dict[str, float] = field(default_factory=dict)
 
     @property
     def tokens_per_s(self) -> float:
@@ -115,15 +116,16 @@ class Bench:
         )
         if done.returncode:
             raise RuntimeError(f"{plan['way']} failed:\n{done.stderr}\n{self._cell.logs()}")
-        cpu = model_server_cpu(model, threads_before, threads(model))
+        by_name = cpu_by_name(threads_before, threads(model))
         found = json.loads(done.stdout)
         return Run(
             found["wall_s"],
             found["tokens"],
             found["cpu_s"],
             found["first_ms"],
-            our_cpu_s=cpu.serving_s + sum(map(process_cpu_s, others)) - others_before,
-            engine_cpu_s=cpu.engine_s,
+            our_cpu_s=serving_s(by_name) + sum(map(process_cpu_s, others)) - others_before,
+            engine_cpu_s=engine_s(by_name),
+            threads_s=by_name,
         )
 
     def _read_engine(self) -> Any:
@@ -151,7 +153,7 @@ def summary(runs: dict[tuple[str, int], list[Run]]) -> list[dict[str, Any]]:
     rows = []
     for (way, count), some in runs.items():
         base = runs["engine", count]
-        first = [ms for run in some for ms in run.first_ms]
+        first = [ms for run in some for ms in run.first_ms if way in {"engine", "grpc-stream", "http-stream"}]
         base_first = [ms for run in base for ms in run.first_ms]
         row: dict[str, Any] = {
             "way": way,
@@ -168,10 +170,19 @@ def summary(runs: dict[tuple[str, int], list[Run]]) -> list[dict[str, Any]]:
             row["load_cpu_ms_per_token"] = (
                 1000 * sum(r.load_cpu_s for r in some) / sum(r.tokens for r in some)
             )
+            row["model_server_threads_ms_per_token"] = _threads(some)
         if first and way != "engine":
             row["first_delta_ms"] = statistics.median(first) - statistics.median(base_first)
         rows.append(row)
     return rows
+
+
+def _threads(runs: list[Run]) -> dict[str, float]:
+    """Return the model server's threads that used CPU, in milliseconds per token."""
+    tokens = sum(run.tokens for run in runs)
+    names = {name for run in runs for name in run.threads_s}
+    used = {name: 1000 * sum(run.threads_s.get(name, 0.0) for run in runs) / tokens for name in sorted(names)}
+    return {name: round(ms, 4) for name, ms in used.items() if ms}
 
 
 def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -248,6 +259,9 @@ def main() -> int:
     checkpoint = flags.checkpoint or str(smollm2_path())
     with tempfile.TemporaryDirectory() as folder, ProcessCell(Path(folder)) as cell:
         cell.start_admin()
+        cell.environ["PYTHONPATH"] = os.pathsep.join(
+            filter(None, (str(HERE / "thread_names"), os.environ.get("PYTHONPATH")))
+        )
         cell.start_model("model", "--platform_chip=cpu", "--platform_topology=1")
         cell.start_http()
         cell.saxutil("publish", cell.model(MODEL), "hf.CausalLM", checkpoint, "1")

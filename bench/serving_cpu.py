@@ -1,10 +1,13 @@
 """Whose CPU time was it: figures of /proc for processes and, in the model server, for its threads.
 
 The model server computes and serves in one process. What serving costs is what remains when the engine is
-taken away, and threads tell them apart: XLA names its own (`tf_XLA...`, `XLA...`), and of the threads that
-Python made, the device thread is the one that has worked most (it drives the engine without a pause; the
-others are gRPC's poller and the tokenizer pool). The main thread is the event loop. Resolution is the
-kernel's tick, 10 ms, so a run must last seconds.
+taken away, and threads tell them apart by their kernel names (`thread_names` gives Python's threads theirs):
+
+    engine    device, load...        Python's, and every native thread that they made
+              tf_..., llvm...        XLA's own
+    serving   all others: the main thread (event loop), gRPC's threads, the tokenizer pool
+
+Resolution is the kernel's tick, 10 ms, so a run must last seconds.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_ENGINE_NAMES = ("tf_XLA", "XLA", "tf_", "Eigen", "jax", "pjrt", "OMP", "gomp")
+_ENGINE_NAMES = ("device", "load", "tf_", "XLA", "llvm")
 
 
 @dataclass(frozen=True)
@@ -44,32 +47,20 @@ def process_cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
-@dataclass(frozen=True)
-class ModelServerCpu:
-    """CPU seconds of a model server between two looks."""
-
-    loop_s: float
-    helpers_s: float
-    engine_s: float
-
-    @property
-    def serving_s(self) -> float:
-        """All that is not the engine."""
-        return self.loop_s + self.helpers_s
+def cpu_by_name(before: dict[int, Thread], after: dict[int, Thread]) -> dict[str, float]:
+    """Return the CPU seconds used between two calls of `threads`, summed by the threads' names."""
+    used: dict[str, float] = {}
+    for tid, thread in after.items():
+        seconds = thread.cpu_s - (before[tid].cpu_s if tid in before else 0.0)
+        used[thread.name] = used.get(thread.name, 0.0) + seconds
+    return used
 
 
-def model_server_cpu(pid: int, before: dict[int, Thread], after: dict[int, Thread]) -> ModelServerCpu:
-    """Split what a model server has used between two calls of `threads`."""
-    used = {
-        tid: thread.cpu_s - (before[tid].cpu_s if tid in before else 0.0) for tid, thread in after.items()
-    }
-    is_engine = {tid: thread.name.startswith(_ENGINE_NAMES) for tid, thread in after.items()}
-    # Threads of Python keep the name of the process; gRPC core's have names of their own.
-    unnamed = [tid for tid, thread in after.items() if tid != pid and thread.name == after[pid].name]
-    if unnamed:
-        is_engine[max(unnamed, key=lambda tid: after[tid].cpu_s)] = True
-    return ModelServerCpu(
-        loop_s=used[pid],
-        helpers_s=sum(seconds for tid, seconds in used.items() if tid != pid and not is_engine[tid]),
-        engine_s=sum(seconds for tid, seconds in used.items() if is_engine[tid]),
-    )
+def engine_s(by_name: dict[str, float]) -> float:
+    """Return the engine's part."""
+    return sum(seconds for name, seconds in by_name.items() if name.startswith(_ENGINE_NAMES))
+
+
+def serving_s(by_name: dict[str, float]) -> float:
+    """Return the rest."""
+    return sum(by_name.values()) - engine_s(by_name)
