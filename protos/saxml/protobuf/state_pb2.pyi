@@ -70,15 +70,17 @@ class ServerHint(_message.Message):
     def __init__(self, address: _Optional[str] = ..., data_address: _Optional[str] = ..., ordered: _Optional[_Mapping[str, bytes]] = ..., offer: _Optional[int] = ..., debug_address: _Optional[str] = ...) -> None: ...
 
 class Lease(_message.Message):
-    __slots__ = ("holder_address", "incarnation", "term", "renewals", "is_released")
+    __slots__ = ("holder_address", "incarnation", "term", "renewals", "is_released", "sequence")
     HOLDER_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     TERM_FIELD_NUMBER: _ClassVar[int]
     RENEWALS_FIELD_NUMBER: _ClassVar[int]
     IS_RELEASED_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     holder_address: str
     incarnation: str
     term: int
     renewals: int
     is_released: bool
-    def __init__(self, holder_address: _Optional[str] = ..., incarnation: _Optional[str] = ..., term: _Optional[int] = ..., renewals: _Optional[int] = ..., is_released: bool = ...) -> None: ...
+    sequence: int
+    def __init__(self, holder_address: _Optional[str] = ..., incarnation: _Optional[str] = ..., term: _Optional[int] = ..., renewals: _Optional[int] = ..., is_released: bool = ..., sequence: _Optional[int] = ...) -> None: ...

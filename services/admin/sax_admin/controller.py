@@ -4,6 +4,9 @@ The life of a call: a handler calls `mutate` or `join`, gets a token and waits; 
 effects become tasks (a write, a poll, an order); each task ends by telling the machine what happened; at
 some point the machine answers the token. Nothing is decided here, and all of it runs on one event loop, so
 the machine needs no lock.
+
+A task that had to wait before it acts (a pause, a retry) asks the machine whether its term may still act:
+leadership may have gone in the meantime.
 """
 
 from __future__ import annotations
@@ -12,8 +15,8 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING
 
-from sax_common.errors import SaxError
-from sax_common.store.port import NotDurable, StoreUnavailable
+from sax_common.errors import SaxError, Unavailable
+from sax_common.store.port import NotDurable
 from sax_runtime import metrics
 from sax_runtime.logs import get_logger
 
@@ -22,7 +25,9 @@ from sax_admin.core.events import (
     CollectSlots,
     CreateSlot,
     Effect,
+    End,
     Event,
+    FindState,
     Forget,
     Join,
     Lead,
@@ -32,12 +37,16 @@ from sax_admin.core.events import (
     Poll,
     PollAnswered,
     PollFailed,
+    ReadLease,
     ReadSlot,
+    Released,
     Send,
+    StateUnreadable,
     StepDown,
     Tick,
     Token,
     Wake,
+    WriteLease,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +56,7 @@ if TYPE_CHECKING:
     from sax_common.clock import Clock
     from sax_common.names import ModelName
 
+    from sax_admin.core.cell import Term
     from sax_admin.core.commands import Mutation
     from sax_admin.core.machine import Machine
     from sax_admin.fleet import Fleet
@@ -55,14 +65,18 @@ if TYPE_CHECKING:
 _log = get_logger(__name__)
 
 TICK_MS = 50
-COLLECT_RETRIES = 3
+STORE_RETRY_FIRST_MS = 100
+STORE_RETRY_LAST_MS = 2_000
+# How long a process that cannot lead tries to give up the lease before it ends.
+RELEASE_MS = 3_000
 
 
 class Controller:
     """Runs one machine. Made and used on one event loop; `run` must be running for anything to happen.
 
-    `on_lead` is told once the claim is durable, `on_step_down` (with the other leader's address) when it is
-    lost, `on_fatal` (with the reason) when the process must end at once because it cannot know its own state.
+    `on_lead` is told (with the term) once the claim is durable, `on_step_down` (with the other leader's
+    address) when leadership is lost, `on_fatal` (with the reason) when the process must end at once because
+    it cannot know its own state.
     """
 
     def __init__(
@@ -72,7 +86,7 @@ class Controller:
         slots: Slots,
         fleet: Fleet,
         clock: Clock,
-        on_lead: Callable[[], Coroutine[Any, Any, None]],
+        on_lead: Callable[[Term], Coroutine[Any, Any, None]],
         on_step_down: Callable[[str], None],
         on_fatal: Callable[[str], None],
     ) -> None:
@@ -84,6 +98,7 @@ class Controller:
         self._on_lead = on_lead
         self._on_step_down = on_step_down
         self._on_fatal = on_fatal
+        self._released = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._answers: dict[Token, asyncio.Future[int]] = {}
         self._next_token = 0
@@ -94,12 +109,27 @@ class Controller:
         """The clock that the machine lives by."""
         return self._clock.monotonic_ms()
 
+    def may_act(self, term: Term) -> bool:
+        """Tell whether something that belongs to `term` may be done now."""
+        return self.machine.may_act(term, self.now_ms)
+
     async def run(self) -> None:
-        """Find the state, claim it, and tick until cancelled. Raises what makes it impossible to lead."""
-        self.tell(await self._slots.find_newest(self._clock.unix_ms()))
+        """Watch the lease, lead when it is won, until cancelled. Raises what makes it impossible to lead."""
         while True:
             self.tell(Tick(self._clock.unix_ms()))
+            if self.machine.failure is not None:
+                # Another admin, perhaps a newer program, may be able to do what this one cannot.
+                await self.end(RELEASE_MS)
+                raise self.machine.failure
             await self._clock.sleep_ms(TICK_MS)
+
+    async def end(self, timeout_ms: int) -> None:
+        """Finish what is being written and give up the lease, for at most `timeout_ms`."""
+        self.tell(End())
+        deadline_ms = self.now_ms + timeout_ms
+        while not self._released.is_set() and self.now_ms < deadline_ms:
+            await self._clock.sleep_ms(TICK_MS // 5)
+            self.tell(Tick(self._clock.unix_ms()))
 
     async def close(self) -> None:
         """End all tasks that are under way. Their outcomes are no longer told to anybody."""
@@ -108,14 +138,6 @@ class Controller:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._fleet.close()
-
-    async def settle(self, timeout_ms: int) -> None:
-        """Wait until no write is under way or `timeout_ms` have passed: the first step of a graceful end."""
-        deadline_ms = self.now_ms + timeout_ms
-        while (
-            self.machine.journal.under_way or self.machine.journal.has_pending
-        ) and self.now_ms < deadline_ms:
-            await self._clock.sleep_ms(TICK_MS)
 
     # ---- What callers ask ----
 
@@ -164,7 +186,7 @@ class Controller:
         for effect in self.machine.on(event, self.now_ms):
             self._carry_out(effect)
 
-    def _carry_out(self, effect: Effect) -> None:  # noqa: C901  # A flat table: one line per effect.
+    def _carry_out(self, effect: Effect) -> None:  # noqa: C901, PLR0912  # A flat table.
         match effect:
             case Answer(token, result):
                 self._answer(token, result)
@@ -172,20 +194,28 @@ class Controller:
                 self._wake(models)
             case Note(text, is_warning):
                 (_log.warning if is_warning else _log.info)(text)
+            case ReadLease(attempt):
+                self._spawn(self._read_lease(attempt))
+            case WriteLease():
+                self._spawn(self._write_lease(effect))
+            case Released():
+                self._released.set()
+            case FindState():
+                self._spawn(self._find_state(effect))
             case CreateSlot():
                 self._spawn(self._create(effect))
             case ReadSlot():
                 self._spawn(self._read(effect))
-            case CollectSlots(below):
-                self._spawn(self._collect(below))
+            case CollectSlots():
+                self._spawn(self._collect(effect))
             case Poll():
                 self._spawn(self._poll(effect))
             case Send():
                 self._spawn(self._send(effect))
             case Forget(address):
                 self._fleet.forget(address)
-            case Lead():
-                self._spawn(self._on_lead())
+            case Lead(term):
+                self._spawn(self._on_lead(term))
             case StepDown(address, _):
                 self._on_step_down(address)
 
@@ -218,31 +248,66 @@ class Controller:
 
     # ---- The store ----
 
+    async def _read_lease(self, attempt: int) -> None:
+        self.tell(await self._slots.read_lease(attempt))
+
+    async def _write_lease(self, effect: WriteLease) -> None:
+        self.tell(await self._slots.write_lease(effect))
+
+    async def _find_state(self, effect: FindState) -> None:
+        async def find() -> Event:
+            try:
+                return await self._slots.find_newest(
+                    effect.term, self._clock.unix_ms(), hint_sequence=effect.hint_sequence
+                )
+            except Unavailable:
+                raise
+            except SaxError as error:
+                return StateUnreadable(effect.term, error)
+
+        await self._until_answered(effect.term, find)
+
     async def _create(self, effect: CreateSlot) -> None:
-        await self._clock.sleep_ms(effect.delay_ms) if effect.delay_ms else None
+        if effect.delay_ms:
+            await self._clock.sleep_ms(effect.delay_ms)
+        if not self.may_act(effect.term):
+            return
         try:
-            outcome = await self._slots.create(effect.record)
+            outcome = await self._slots.create(effect.term, effect.record)
         except NotDurable as error:
             self._on_fatal(f"state record {effect.record.sequence} may be lost: {error.message}")
             return
         self.tell(outcome)
 
     async def _read(self, effect: ReadSlot) -> None:
-        delay_ms = effect.delay_ms
-        while True:
-            await self._clock.sleep_ms(delay_ms)
+        async def read() -> Event:
             try:
-                found = await self._slots.read(effect.sequence)
-            except StoreUnavailable as error:
-                delay_ms = min(2_000, max(100, 2 * delay_ms))
-                _log.warning("reading a state record back failed", again_in_ms=delay_ms, reason=error.message)
+                return await self._slots.read(effect.term, effect.sequence)
+            except Unavailable:
+                raise
+            except SaxError as error:
+                return StateUnreadable(effect.term, error)
+
+        await self._clock.sleep_ms(effect.delay_ms)
+        await self._until_answered(effect.term, read)
+
+    async def _until_answered(self, term: Term, ask: Callable[[], Coroutine[Any, Any, Event]]) -> None:
+        """Ask the store until it answers or the term is over, and tell the machine."""
+        delay_ms = STORE_RETRY_FIRST_MS
+        while self.may_act(term):
+            try:
+                event = await ask()
+            except Unavailable as error:
+                _log.warning("the store does not answer", again_in_ms=delay_ms, reason=error.message)
+                await self._clock.sleep_ms(delay_ms)
+                delay_ms = min(STORE_RETRY_LAST_MS, 2 * delay_ms)
                 continue
-            self.tell(found)
+            self.tell(event)
             return
 
-    async def _collect(self, below: int) -> None:
+    async def _collect(self, effect: CollectSlots) -> None:
         try:
-            await self._slots.collect(below)
+            await self._slots.collect(effect.term, effect.below)
         except SaxError as error:
             # Harmless: the next collection starts where this one stopped.
             _log.warning("old state records were not deleted", reason=error.message)

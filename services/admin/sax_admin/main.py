@@ -16,6 +16,7 @@ from sax_common.names import parse_cell
 from sax_runtime import logs, process
 from sax_runtime.telemetry import setup_telemetry
 
+from sax_admin.core.lease import LeaseTimes
 from sax_admin.server import AdminServer, Settings
 
 if TYPE_CHECKING:
@@ -47,6 +48,21 @@ class AdminFlags(LogFlags):
         default="",
         description="Address to listen on; empty: all interfaces (127.0.0.1 when SAX_DEBUG_IPADDR is 1).",
     )
+    lease_s: float = Field(
+        default=6.0, gt=0, description="A standby takes over after seeing the lease unchanged for this long."
+    )
+    renew_deadline_s: float = Field(
+        default=4.0, gt=0, description="A leader that could not renew its lease for this long stops acting."
+    )
+    lease_retry_s: float = Field(
+        default=1.2, gt=0, description="How often the lease is renewed, and looked at by standbys."
+    )
+
+
+def times_of(flags: AdminFlags) -> LeaseTimes:
+    """Read the times of an election. Raises InvalidArgument when they do not fit together."""
+    seconds = (flags.lease_s, flags.renew_deadline_s, flags.lease_retry_s)
+    return LeaseTimes(*(int(1000 * each) for each in seconds))
 
 
 def settings_of(flags: AdminFlags) -> Settings:
@@ -59,6 +75,7 @@ def settings_of(flags: AdminFlags) -> Settings:
         port=flags.port,
         status_port=flags.status_port,
         listen_host=flags.listen_host,
+        times=times_of(flags),
     )
 
 
@@ -99,7 +116,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     telemetry = setup_telemetry(PROGRAM, version("sax-admin"))
     try:
-        return process.run(lambda stop: serve(flags, stop))
+        # A leader whose loop stood still for longer may find that its lease has moved.
+        return process.run(lambda stop: serve(flags, stop), exit_after_stall_s=flags.renew_deadline_s)
     finally:
         telemetry.shutdown()
 

@@ -1,10 +1,10 @@
 """One admin server from start to end: files, state, gRPC, status pages, in the order that matters.
 
-    config.proto -> port -> newest record -> claim -> location.proto -> ready
-    stop: not ready -> writes finish -> calls end -> status pages -> connections -> stores
+    config.proto -> port -> standby -> lease -> newest record -> claim -> location.proto -> ready
+    stop: not ready -> writes finish -> lease given up -> calls end -> status pages -> connections -> stores
 
 The port is taken first, so that a busy one is told before anything is written; `location.proto` last, so
-that nobody is sent here before we lead.
+that nobody is sent here before we lead. Standbys answer calls, with the leader's address.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from dataclasses import dataclass
+import sys
+import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sax_common import roots
-from sax_common.clock import SystemClock
+from sax_common.clock import NS_PER_MS, SystemClock
 from sax_common.errors import FailedPrecondition, SaxError
 from sax_common.store.open import open_store
+from sax_common.store.port import Conflict
 from sax_runtime.addresses import join_host_port, my_address
 from sax_runtime.grpc_server import GrpcServer
 from sax_runtime.health import Health
@@ -29,9 +32,11 @@ from saxml.protobuf import admin_pb2_grpc
 
 from sax_admin import gauges, wire_cell
 from sax_admin.controller import Controller
+from sax_admin.core.cell import Term
 from sax_admin.core.commands import Rules
 from sax_admin.core.election import Candidate
 from sax_admin.core.events import ConfigRead
+from sax_admin.core.lease import LeaseTimes
 from sax_admin.core.machine import Machine
 from sax_admin.fleet import Fleet
 from sax_admin.service import AdminService
@@ -51,10 +56,21 @@ _log = get_logger(__name__)
 
 CONFIG_EVERY_MS = 5_000
 LOCATION_RETRY_MS = 500
+LOCATION_EVERY_MS = 5_000
 # Long polls never end by themselves; everything else takes milliseconds.
 DRAIN_S = 1.0
-SETTLE_MS = 5_000
+END_MS = 5_000
 STATUS_PORT = 8080
+
+
+class LeaseClock(SystemClock):
+    """The clock of this machine, which also counts the time that the machine was suspended."""
+
+    def monotonic_ms(self) -> int:
+        """Say the time since start-up: a lease must not survive a suspended virtual machine."""
+        if sys.platform == "linux":
+            return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // NS_PER_MS
+        return super().monotonic_ms()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +82,7 @@ class Settings:
     port: int
     status_port: int | None = None
     listen_host: str = ""
+    times: LeaseTimes = field(default_factory=LeaseTimes)
 
 
 class AdminServer:
@@ -81,7 +98,7 @@ class AdminServer:
         self.status_port = 0
         self.address = ""
         self._on_fatal = on_fatal
-        self._clock = clock or SystemClock()
+        self._clock = clock or LeaseClock()
         self._root: ObjectStore = open_store(settings.sax_root)
         self._fs: ObjectStore | None = None
         self._grpc = GrpcServer(health=self.health)
@@ -104,7 +121,7 @@ class AdminServer:
         run_id = secrets.token_hex(8)
         candidate = Candidate(address=self.address, cell_uid=self._config.cell_uid, run_id=run_id)
         self.controller = Controller(
-            Machine(candidate, Rules(self.settings.cell, self._config.admin_acl)),
+            Machine(candidate, Rules(self.settings.cell, self._config.admin_acl), self.settings.times),
             slots=slots,
             fleet=Fleet(),
             clock=self._clock,
@@ -133,7 +150,7 @@ class AdminServer:
         """End in good order: what was acknowledged is durable, what was not is refused."""
         self.health.drain()
         if self.controller is not None:
-            await self.controller.settle(SETTLE_MS)
+            await self.controller.end(END_MS)
         await self._grpc.drain(DRAIN_S)
         for task in self._running:
             task.cancel()
@@ -168,7 +185,7 @@ class AdminServer:
         """Give the cell an identity if an original left it without one: that of its state, else a new one."""
         if self._config.cell_uid:
             return self._config
-        newest = (await slots.find_newest(0)).record
+        newest = (await slots.find_newest(Term(0), 0)).record
         uid = newest.cell_uid if newest is not None and newest.cell_uid else secrets.token_hex(16)
         config = wire_cell.CellConfig(
             fs_root=self._config.fs_root,
@@ -198,21 +215,53 @@ class AdminServer:
 
     # ---- Leading ----
 
-    async def _lead(self) -> None:
-        name = roots.location_name(self.settings.cell)
-        while True:
+    async def _lead(self, term: Term) -> None:
+        """Say where we are, and look now and then that nobody says otherwise, while this term lasts."""
+        is_told = False
+        while self._may_act(term):
             try:
-                await self._root.write(name, wire_cell.encode_location(self.address))
-                break
+                is_ours = await self._write_location(term)
             except SaxError as error:
                 _log.warning("location.proto was not written, trying again", reason=error.message)
                 await self._clock.sleep_ms(LOCATION_RETRY_MS)
+                continue
+            if is_ours and not is_told:
+                is_told = True
+                self._tell_ready()
+            await self._clock.sleep_ms(LOCATION_EVERY_MS if is_ours else 0)
+
+    async def _write_location(self, term: Term) -> bool:
+        """Make `location.proto` name us if it does not; false when it changed meanwhile or the term is over.
+
+        Never unconditionally: a leader that slept here must not overwrite its successor's address.
+        """
+        name, data = roots.location_name(self.settings.cell), wire_cell.encode_location(self.address)
+        found = await self._root.read(name)
+        if found is not None and wire_cell.decode_location(found.data) == self.address:
+            return True
+        if not self._may_act(term):
+            return False
+        try:
+            if found is None:
+                await self._root.create(name, data)
+            else:
+                await self._root.replace(name, data, generation=found.generation)
+        except Conflict:
+            return False
+        return True
+
+    def _may_act(self, term: Term) -> bool:
+        return self.controller is not None and self.controller.may_act(term)
+
+    def _tell_ready(self) -> None:
+        name = roots.location_name(self.settings.cell)
         _log.info(f'SetAddr {self.settings.sax_root.rstrip("/")}/{name} "{self.address}"')
         _log.info("Refreshing manager state at every change and at least every 0.5s")
         self.health.set("", True)  # noqa: FBT003  # Positional in the contract.
 
     def _step_down(self, leader_address: str) -> None:
-        self.health.set("", False, f"{leader_address} leads the cell")  # noqa: FBT003
+        leader = f"{leader_address} leads the cell" if leader_address else "this admin server does not lead"
+        self.health.set("", False, leader)  # noqa: FBT003
 
     # ---- Listening ----
 

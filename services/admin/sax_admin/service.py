@@ -20,7 +20,6 @@ from saxml.protobuf import admin_pb2, admin_pb2_grpc
 from sax_admin import wire
 from sax_admin.controller import fresh_bytes
 from sax_admin.core.commands import check_admin, model_of_cell, published
-from sax_admin.core.machine import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
 
 # A long poll without news ends with an empty answer, never with an error (DESIGN D15).
 WATCH_S = 60.0
+# Trailing metadata of a refusal: who leads instead.
+LEADER_KEY = "sax-leader-address"
 # Addresses and counts: a client that waits longer than this asks again, so nothing is held for ever.
 READY_S = 3600.0
 
@@ -52,33 +53,36 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         self, request: admin_pb2.PublishRequest, context: grpc.aio.ServicerContext
     ) -> admin_pb2.PublishResponse:
         """Make a model wanted; answered once that is durable."""
-        sequence = await self._mutate("publish", wire.publish_of(request, fresh_bytes(), context.peer()))
+        mutation = wire.publish_of(request, fresh_bytes(), context.peer())
+        sequence = await self._mutate(context, "publish", mutation)
         return admin_pb2.PublishResponse(sequence=sequence)
 
     async def Update(  # noqa: N802
         self, request: admin_pb2.UpdateRequest, context: grpc.aio.ServicerContext
     ) -> admin_pb2.UpdateResponse:
         """Replace a model's whole spec."""
-        sequence = await self._mutate("update", wire.update_of(request, fresh_bytes(), context.peer()))
+        mutation = wire.update_of(request, fresh_bytes(), context.peer())
+        sequence = await self._mutate(context, "update", mutation)
         return admin_pb2.UpdateResponse(sequence=sequence)
 
     async def Unpublish(  # noqa: N802
         self, request: admin_pb2.UnpublishRequest, context: grpc.aio.ServicerContext
     ) -> admin_pb2.UnpublishResponse:
         """Make a model unwanted."""
-        sequence = await self._mutate("unpublish", wire.unpublish_of(request, fresh_bytes(), context.peer()))
+        mutation = wire.unpublish_of(request, fresh_bytes(), context.peer())
+        sequence = await self._mutate(context, "unpublish", mutation)
         return admin_pb2.UnpublishResponse(sequence=sequence)
 
-    async def _mutate(self, operation: str, mutation: Mutation) -> int:
-        self._check_leading()
+    async def _mutate(self, context: grpc.aio.ServicerContext, operation: str, mutation: Mutation) -> int:
+        self._leading(context)
         with _counted(operation):
             return await self._controller.mutate(mutation)
 
     async def Join(  # noqa: N802
-        self, request: admin_pb2.JoinRequest, _context: grpc.aio.ServicerContext
+        self, request: admin_pb2.JoinRequest, context: grpc.aio.ServicerContext
     ) -> admin_pb2.JoinResponse:
         """Take in a model server, once it has answered a GetStatus."""
-        machine = self._leading()
+        machine = self._leading(context)
         check_admin(machine.rules, "Join")
         if not request.address:
             raise InvalidArgument("a Join needs the model server's address")
@@ -90,10 +94,10 @@ class AdminService(admin_pb2_grpc.AdminServicer):
     # ---- Reads ----
 
     async def List(  # noqa: N802
-        self, request: admin_pb2.ListRequest, _context: grpc.aio.ServicerContext
+        self, request: admin_pb2.ListRequest, context: grpc.aio.ServicerContext
     ) -> admin_pb2.ListResponse:
         """Show one model, or all of the cell by name."""
-        machine = self._leading()
+        machine = self._leading(context)
         if request.model_id:
             views = [
                 machine.model(model_of_cell(request.model_id, machine.rules.cell), self._controller.now_ms)
@@ -103,28 +107,28 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         return admin_pb2.ListResponse(published_models=[wire.published_of(view) for view in views])
 
     async def Stats(  # noqa: N802
-        self, request: admin_pb2.StatsRequest, _context: grpc.aio.ServicerContext
+        self, request: admin_pb2.StatsRequest, context: grpc.aio.ServicerContext
     ) -> admin_pb2.StatsResponse:
         """Count model servers, of the cell or of one model."""
-        machine = self._leading()
+        machine = self._leading(context)
         name = model_of_cell(request.model_id, machine.rules.cell) if request.model_id else None
         return wire.stats_of(machine.stats(name, self._controller.now_ms))
 
     async def WaitForReady(  # noqa: N802
-        self, request: admin_pb2.WaitForReadyRequest, _context: grpc.aio.ServicerContext
+        self, request: admin_pb2.WaitForReadyRequest, context: grpc.aio.ServicerContext
     ) -> admin_pb2.WaitForReadyResponse:
         """Wait until enough replicas are ready, or the caller's deadline."""
-        name = model_of_cell(request.model_id, self._leading().rules.cell)
-        published(self._leading().journal.state, name)
-        while self._leading().fleet.routes.ready(name) < request.num_replicas:
+        name = model_of_cell(request.model_id, self._leading(context).rules.cell)
+        published(self._leading(context).journal.state, name)
+        while self._leading(context).fleet.routes.ready(name) < request.num_replicas:
             if not await self._controller.wait_for_change(name, READY_S):
                 raise errors.DeadlineExceeded(f"model {name} was not ready within {READY_S:.0f} s; ask again")
-            if name not in self._leading().journal.state.models:
+            if name not in self._leading(context).journal.state.models:
                 raise Cancelled(f"model {name} was unpublished while waiting for it")
         return admin_pb2.WaitForReadyResponse()
 
     async def WatchLoc(  # noqa: N802
-        self, request: admin_pb2.WatchLocRequest, _context: grpc.aio.ServicerContext
+        self, request: admin_pb2.WatchLocRequest, context: grpc.aio.ServicerContext
     ) -> admin_pb2.WatchLocResponse:
         """Tell what is new about a model's addresses since the caller's number, waiting for news.
 
@@ -133,18 +137,20 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         name = names.parse_model(request.model_id)
         if request.seqno < 0:
             raise InvalidArgument(f"seqno is {request.seqno}; it must be 0 or more")
-        published(self._leading().journal.state, name)
-        answer = await self._news(name, request)
+        published(self._leading(context).journal.state, name)
+        answer = await self._news(name, request, context)
         return admin_pb2.WatchLocResponse(
             result=wire.watch_of(answer),
             admin_server_id=self._id_of(name),
             term=self._controller.machine.term,
         )
 
-    async def _news(self, name: ModelName, request: admin_pb2.WatchLocRequest) -> WatchAnswer:
+    async def _news(
+        self, name: ModelName, request: admin_pb2.WatchLocRequest, context: grpc.aio.ServicerContext
+    ) -> WatchAnswer:
         deadline_s = time.monotonic() + WATCH_S
         while (left_s := deadline_s - time.monotonic()) > 0:
-            answer = self._read_log(name, request)
+            answer = self._read_log(self._leading(context), name, request)
             if answer is not None:
                 return answer
             if not await self._controller.wait_for_change(name, left_s):
@@ -152,9 +158,10 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         is_ours = request.admin_server_id == self._id_of(name)
         return WatchAnswer(request.seqno if is_ours else 0)
 
-    def _read_log(self, name: ModelName, request: admin_pb2.WatchLocRequest) -> WatchAnswer | None:
+    def _read_log(
+        self, machine: Machine, name: ModelName, request: admin_pb2.WatchLocRequest
+    ) -> WatchAnswer | None:
         """Read the model's log for this caller; None when it has to wait."""
-        machine = self._leading()
         if name not in machine.journal.state.models:
             return WatchAnswer(0, has_full_set=True)
         log = machine.fleet.routes.logs.get(name)
@@ -167,23 +174,23 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         return answer if isinstance(answer, WatchAnswer) else None
 
     def _id_of(self, name: ModelName) -> str:
-        """Name the log that a client's number belongs to: this run, this publish, this life of it."""
+        """Name the log that a client's number belongs to: this run, reign, publish and life of it."""
         machine = self._controller.machine
         spec = machine.journal.state.models.get(name)
         log = machine.fleet.routes.logs.get(name)
         publish = spec.uuid.hex()[:8] if spec else "gone"
-        return f"{self._server_id}_{publish}_{log.lives if log else 0}"
+        return f"{self._server_id}_{machine.reigns}_{publish}_{log.lives if log else 0}"
 
     # ---- Who leads ----
 
-    def _leading(self) -> Machine:
-        self._check_leading()
-        return self._controller.machine
-
-    def _check_leading(self) -> None:
+    def _leading(self, context: grpc.aio.ServicerContext) -> Machine:
+        """Return the machine while it leads, else raise Unavailable with the leader's address."""
         machine = self._controller.machine
-        if machine.phase != Phase.LEADING:
+        if not machine.is_leading(self._controller.now_ms):
+            if machine.leader_address:
+                context.set_trailing_metadata(((LEADER_KEY, machine.leader_address),))
             raise machine.not_leading()
+        return machine
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The small files of a cell as values: configuration and location, binary protobuf as in the original."""
+"""The small objects of a cell as values: configuration and location as in the original, and our lease."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 from sax_common.errors import DataLoss
-from saxml.protobuf import admin_pb2
+from saxml.protobuf import admin_pb2, state_pb2
 
+from sax_admin.core.cell import Term
+from sax_admin.core.lease import Lease
 from sax_admin.wire import unknown_fields
 
 
@@ -50,3 +52,42 @@ def encode_config(config: CellConfig) -> bytes:
 def encode_location(address: str) -> bytes:
     """Write `location.proto`."""
     return admin_pb2.Location(location=address).SerializeToString()
+
+
+def decode_location(data: bytes) -> str:
+    """Read the address in `location.proto`; empty when it is no sax.Location."""
+    try:
+        return admin_pb2.Location.FromString(data).location
+    except DecodeError:
+        return ""
+
+
+def encode_lease(lease: Lease) -> bytes:
+    """Write the lease object."""
+    message = state_pb2.Lease(
+        holder_address=lease.holder_address,
+        incarnation=lease.run_id,
+        term=lease.term,
+        renewals=lease.renewals,
+        is_released=lease.is_released,
+        sequence=lease.sequence,
+    )
+    message.MergeFromString(lease.unknown)
+    return message.SerializeToString()
+
+
+def decode_lease(data: bytes) -> Lease:
+    """Read the lease object. One that is no sax.state.Lease is held by nobody we know, until it expires."""
+    try:
+        message = state_pb2.Lease.FromString(data)
+    except DecodeError:
+        return Lease(holder_address="", run_id="?", term=Term(0))
+    return Lease(
+        holder_address=message.holder_address,
+        run_id=message.incarnation,
+        term=Term(message.term),
+        renewals=message.renewals,
+        is_released=message.is_released,
+        sequence=message.sequence,
+        unknown=unknown_fields(message),
+    )

@@ -61,7 +61,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def admin(root, port):
+def admin(root, port, *flags):
     """Run an admin server."""
     return program(
         "sax_admin.main",
@@ -70,6 +70,7 @@ def admin(root, port):
         f"--port={port}",
         "--status_port=0",
         "--alsologtostderr",
+        *flags,
     )
 
 
@@ -119,35 +120,73 @@ def test_a_model_acknowledged_just_before_kill_9_is_there_after_the_restart(tmp_
 def test_many_kills_lose_no_acknowledged_publish(tmp_path):
     """Three admins killed in turn right after a publish leave three models."""
     configure(tmp_path)
+    port = free_port()
     for number in range(3):
-        port = free_port()
         with admin(tmp_path, port) as process, stub_of(port) as stub:
             request = published()
             request.model.model_id = f"{M}{number}"
             retried(stub.Publish, request)
             process.kill()
             process.wait()
-    port = free_port()
     with admin(tmp_path, port), stub_of(port) as stub:
         models = retried(stub.List, admin_pb2.ListRequest()).published_models
         assert [model.model.model_id for model in models] == [f"{M}{number}" for number in range(3)]
 
 
-def test_a_second_admin_takes_over_and_the_first_one_steps_down(tmp_path):
-    """Two admins on one cell never both change it: the later claim wins, the earlier one refuses."""
+# Elections in a third of the usual time.
+QUICK = ("--lease_s=2", "--renew_deadline_s=1.4", "--lease_retry_s=0.4")
+
+
+def publish_as(stub, name):
+    """Publish under another name."""
+    request = published()
+    request.model.model_id = name
+    return retried(stub.Publish, request)
+
+
+def test_a_standby_says_who_leads_and_leads_after_a_graceful_end(tmp_path):
+    """Its answer carries the leader's address; SIGTERM hands the cell over with all its models."""
     configure(tmp_path)
     first_port, second_port = free_port(), free_port()
-    with admin(tmp_path, first_port), stub_of(first_port) as first:
+    with admin(tmp_path, first_port, *QUICK) as process, stub_of(first_port) as first:
         retried(first.Publish, published())
-        with admin(tmp_path, second_port), stub_of(second_port) as second:
-            retried(second.List, admin_pb2.ListRequest())
-            request = published()
-            request.model.model_id = f"{M}2"
+        with admin(tmp_path, second_port, *QUICK), stub_of(second_port) as second:
             with pytest.raises(grpc.RpcError) as caught:
-                first.Publish(request, timeout=10)
+                second.Publish(published(), timeout=10, wait_for_ready=True)
             assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-            assert f"127.0.0.1:{second_port}" in caught.value.details()
+            assert f"127.0.0.1:{first_port} does" in caught.value.details()
+            leader = dict(caught.value.trailing_metadata())["sax-leader-address"]
+            assert leader == f"127.0.0.1:{first_port}"
+            process.send_signal(signal.SIGTERM)
             assert len(retried(second.List, admin_pb2.ListRequest()).published_models) == 1
+            assert process.wait(timeout=10) == 0
+
+
+def test_a_leader_that_was_stopped_finds_itself_deposed_and_can_lead_again(tmp_path):
+    """SIGSTOP lets the standby lead; after SIGCONT the old leader changes nothing, and follows as a standby."""
+    configure(tmp_path)
+    first_port, second_port = free_port(), free_port()
+    with admin(tmp_path, first_port, *QUICK) as process, stub_of(first_port) as first:
+        publish_as(first, f"{M}1")
+        with admin(tmp_path, second_port, *QUICK) as other, stub_of(second_port) as second:
+            process.send_signal(signal.SIGSTOP)
+            publish_as(second, f"{M}2")
+            process.send_signal(signal.SIGCONT)
+            with pytest.raises(grpc.RpcError) as caught:
+                first.Publish(published(), timeout=10)
+            assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+            other.kill()
+            other.wait()
+            models = retried(first.List, admin_pb2.ListRequest()).published_models
+            assert [model.model.model_id for model in models] == [f"{M}1", f"{M}2"]
+
+
+def test_times_that_do_not_fit_are_refused(tmp_path):
+    """A lease that is shorter than the renew deadline would let two admins act."""
+    configure(tmp_path)
+    flags = ("--sax_cell=/sax/test", f"--sax_root={tmp_path}/sax-root", "--port=0", "--lease_s=3")
+    done = run("sax_admin.main", *flags)
+    assert (done.returncode, "do not fit" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,13 @@
-"""Who may lead, and whether a write was ours.
+"""Who leads, and whether a write was ours.
 
-Today leadership is taken by the claim alone: a starting admin writes the next state record under the next
-term, and whoever wrote the newest record leads. An admin whose write finds its number taken reads the
-winner and steps down. The lease (when may a standby start to claim?) plugs in before `claim` and changes
-none of this: a lease is for liveness, the claim is for safety (reference/reliability.md 2.2).
+The lease says when a standby may try (`lease`); what makes it the leader is the claim: the next state record,
+with everything unchanged, under a term above all seen. An admin whose write finds its number taken
+reads the winner: an older leader's last word is claimed over, any other winner leads
+(reference/reliability.md 2.2).
 
-    newest record n, term t  --claim-->  record n+1, term t+1, same models  --written-->  lead
-                                              | taken: read it back
-                                              +--> MINE: lead   FOREIGN: step down   EMPTY: write again
+    lease taken, term t --> newest record n --claim--> record n+1, term >= t, same models --written--> lead
+                                                | taken: read it back
+                                                +--> MINE: lead   FOREIGN: stand back   EMPTY: write again
 """
 
 from __future__ import annotations
@@ -46,6 +46,21 @@ class Candidate:
     address: str
     cell_uid: str
     run_id: str
+
+
+def check_complete(newest: Record | None, known_sequence: int) -> None:
+    """Refuse to lead from a state that is older than one seen before: records were removed or set back.
+
+    An empty or old state would have every running model unloaded (reference/reliability.md A13). Raises
+    FailedPrecondition.
+    """
+    found = newest.sequence if newest is not None else 0
+    if found < known_sequence:
+        raise FailedPrecondition(
+            f"state record {known_sequence} was written, but the newest one there now is {found}: the state "
+            "was removed or set back. Bring the records back; or, to go on from what is there, delete the "
+            "object `lease` beside the folder `state` in the cell's fs_root and start the admin servers again"
+        )
 
 
 def check_readable(record: Record, cell_uid: str) -> None:

@@ -1,7 +1,9 @@
 """What the machine is told and what it asks for: the whole border between decisions and the world.
 
 Events come in, effects go out. A token is made by the shell and means nothing here; the answer to it
-carries it back. Every effect that reaches a model server or the store belongs to the term in it.
+carries it back. Every effect that reaches a model server or a state record belongs to the term in it, and
+the event that ends it brings the term back: what belongs to another term is dropped. Calls for the lease
+carry an attempt number instead, for they make the term.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from sax_admin.core.cell import ModelSpec, Record, ServerAddress, ServerOffer, Term
     from sax_admin.core.commands import Mutation
+    from sax_admin.core.lease import Lease
     from sax_admin.core.servers import Order, Report
 
 Token = int
@@ -24,9 +27,55 @@ Token = int
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseRead:
+    """What the lease object holds now; None and an empty generation when there is none."""
+
+    attempt: int
+    lease: Lease | None
+    generation: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseWritten:
+    """The lease was changed from the generation it had; `generation` is the new one."""
+
+    attempt: int
+    generation: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseConflict:
+    """The lease was not changed: it no longer has the generation that was named."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseUnknown:
+    """Nobody knows whether the lease was changed."""
+
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseUnavailable:
+    """The store did not answer a read of the lease, or surely did not change it."""
+
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """This process shall end: finish what is being written, give up the lease."""
+
+
+@dataclass(frozen=True, slots=True)
 class StateFound:
     """The newest state record, with its checksum; or none, and the models of an original's state file."""
 
+    term: Term
     record: Record | None
     crc: int
     imported: tuple[ModelSpec, ...]
@@ -34,9 +83,18 @@ class StateFound:
 
 
 @dataclass(frozen=True, slots=True)
+class StateUnreadable:
+    """The newest state record is damaged, or the store refuses us: a person must decide."""
+
+    term: Term
+    error: SaxError
+
+
+@dataclass(frozen=True, slots=True)
 class SlotWritten:
     """A create-once write succeeded."""
 
+    term: Term
     sequence: int
     crc: int
 
@@ -45,6 +103,7 @@ class SlotWritten:
 class SlotRefused:
     """A create-once write was surely not applied; `is_taken` when the number was taken."""
 
+    term: Term
     sequence: int
     is_taken: bool
     error: SaxError
@@ -54,6 +113,7 @@ class SlotRefused:
 class SlotUnknown:
     """Nobody knows whether a create-once write was applied."""
 
+    term: Term
     sequence: int
     reason: str
 
@@ -62,6 +122,7 @@ class SlotUnknown:
 class SlotRead:
     """What a number holds now; None when nothing."""
 
+    term: Term
     sequence: int
     record: Record | None
     crc: int
@@ -130,7 +191,14 @@ class Tick:
 
 
 Event = (
-    StateFound
+    LeaseRead
+    | LeaseWritten
+    | LeaseConflict
+    | LeaseUnknown
+    | LeaseUnavailable
+    | End
+    | StateFound
+    | StateUnreadable
     | SlotWritten
     | SlotRefused
     | SlotUnknown
@@ -149,9 +217,45 @@ Event = (
 
 
 @dataclass(frozen=True, slots=True)
-class CreateSlot:
-    """Write this record under its number unless the number is taken; wait `delay_ms` first."""
+class ReadLease:
+    """Read the lease object."""
 
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class WriteLease:
+    """Change the lease object if it still has `generation`; None: make it if there is none."""
+
+    attempt: int
+    lease: Lease
+    generation: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The lease is given up, or was not ours: the process may end."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindState:
+    """Find the newest state record; keep trying while the store is away.
+
+    Records from `hint_sequence` on were there lately, so the search may begin there.
+    """
+
+    term: Term
+    hint_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreateSlot:
+    """Write this record under its number unless the number is taken; wait `delay_ms` first.
+
+    `term` is the one under which the write was decided: a claim's own.
+    """
+
+    term: Term
     record: Record
     delay_ms: int = 0
 
@@ -160,6 +264,7 @@ class CreateSlot:
 class ReadSlot:
     """Read what this number holds; keep trying until there is an answer; wait `delay_ms` first."""
 
+    term: Term
     sequence: int
     delay_ms: int = 0
 
@@ -168,6 +273,7 @@ class ReadSlot:
 class CollectSlots:
     """Delete all records with lower numbers than this."""
 
+    term: Term
     below: int
 
 
@@ -180,7 +286,7 @@ class Lead:
 
 @dataclass(frozen=True, slots=True)
 class StepDown:
-    """Somebody else leads: stop acting."""
+    """Stop acting at once; `leader_address` is who leads now, empty when that is not known."""
 
     leader_address: str
     term: Term
@@ -233,4 +339,20 @@ class Note:
     is_warning: bool = False
 
 
-Effect = CreateSlot | ReadSlot | CollectSlots | Lead | StepDown | Poll | Send | Forget | Answer | Wake | Note
+Effect = (
+    ReadLease
+    | WriteLease
+    | Released
+    | FindState
+    | CreateSlot
+    | ReadSlot
+    | CollectSlots
+    | Lead
+    | StepDown
+    | Poll
+    | Send
+    | Forget
+    | Answer
+    | Wake
+    | Note
+)

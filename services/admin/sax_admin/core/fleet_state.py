@@ -6,6 +6,7 @@ touches the journal.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sax_common.errors import DeadlineExceeded
@@ -16,6 +17,7 @@ from sax_admin.core.liveness import POLL_DEAD_EVERY_MS, POLL_EVERY_MS, Liveness,
 from sax_admin.core.reconcile import UnloadBudget, Wanted, orders
 from sax_admin.core.routing import Routes, ready_addresses
 from sax_admin.core.servers import Order, OrderKind, Report, ServerView, Status
+from sax_admin.core.views import model_view
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from sax_admin.core.cell import ModelSpec, ServerAddress, ServerHint, Term
     from sax_admin.core.events import Token
+    from sax_admin.core.views import ModelView
 
 # How long a Join may wait for the server to answer its first poll (the original's dial and status timeout).
 JOIN_MS = 10_000
@@ -283,6 +286,14 @@ class FleetState:
                 held=_held(view),
             )
         return rooms
+
+    def view(self, spec: ModelSpec, now_ms: int) -> ModelView:
+        """Show one model with what is known of its replicas."""
+        view = model_view(spec, self.servers, self.placement, now_ms)
+        if view.shortfall_reason and self.is_silent:
+            reason = "this admin has just begun to lead and waits up to 10 s for the servers it was told of"
+            return replace(view, shortfall_reason=reason)
+        return view
 
     def hints(self) -> tuple[ServerHint, ...]:
         """Return what the next record remembers of the servers."""

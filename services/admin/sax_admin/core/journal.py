@@ -21,11 +21,22 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from sax_common.errors import ResourceExhausted, SaxError
+from sax_common.errors import ResourceExhausted, SaxError, Unavailable
 
 from sax_admin.core.cell import CellState, Record, ServerHint, Term, sorted_models
 from sax_admin.core.commands import Mutation, Rules, decide
-from sax_admin.core.events import Answer, Note
+from sax_admin.core.election import Verdict, read_back
+from sax_admin.core.events import (
+    Answer,
+    CreateSlot,
+    Effect,
+    Note,
+    ReadSlot,
+    SlotRead,
+    SlotRefused,
+    SlotUnknown,
+    SlotWritten,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +46,24 @@ if TYPE_CHECKING:
 # At the bound a caller is told to come back: 16 records' worth is over a second of a slow bucket.
 PENDING_MAX = 4_096
 BATCH_MAX = 256
+STORE_RETRY_MS = 200
+
+SlotEvent = SlotWritten | SlotRefused | SlotUnknown | SlotRead
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """The record under way is durable."""
+
+    crc: int
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The number of the record under way holds somebody else's record."""
+
+    record: Record
+    crc: int
 
 
 @dataclass(slots=True)
@@ -126,6 +155,37 @@ class Journal:
         self._in_flight = _Batch(record, state, answers, notes)
         return record, []
 
+    def on_store(
+        self, event: SlotEvent, term: Term, *, is_claim: bool
+    ) -> tuple[list[Effect], Landed | Taken | None]:
+        """Take in what became of the write under way; a claim that was surely not written is tried again."""
+        record = self.under_way
+        if record is None or record.sequence != event.sequence:
+            return [], None
+        match event:
+            case SlotWritten(_, _, crc):
+                return [], Landed(crc)
+            case SlotRead():
+                return _judged(record, event, term)
+            case SlotUnknown(_, sequence, reason):
+                text = f"Writing state record {sequence} ended unknown, reading it back: {reason}"
+                effects: list[Effect] = [Note(text, is_warning=True), ReadSlot(term, sequence)]
+            case SlotRefused(_, sequence, is_taken, _) if is_taken:
+                effects = [ReadSlot(term, sequence)]
+            case SlotRefused(_, _, _, error):
+                effects = [Note(f"A state record was not written: {error.message}", is_warning=True)]
+                effects += (
+                    [CreateSlot(term, record, STORE_RETRY_MS)] if is_claim else self._not_written(error)
+                )
+        return effects, None
+
+    def _not_written(self, cause: SaxError) -> list[Answer]:
+        """Refuse the callers of a record that was surely not written."""
+        text = f"the change could not be written, nothing was changed: {cause.message}"
+        # A full disk is told apart: trying again at once does not help there.
+        kind = ResourceExhausted if isinstance(cause, ResourceExhausted) else Unavailable
+        return self.drop(kind(text))
+
     def adopt(self, crc: int) -> tuple[list[Answer], list[Note]]:
         """The record under way is durable: it is the state now. Returns what its callers get."""
         batch = self._in_flight
@@ -146,3 +206,13 @@ class Journal:
         answers = self.drop(error) + [Answer(token, error) for token, _ in self._pending]
         self._pending.clear()
         return answers
+
+
+def _judged(record: Record, event: SlotRead, term: Term) -> tuple[list[Effect], Landed | Taken | None]:
+    """Say what a read-back means for the write of `record`."""
+    verdict = read_back(record, event.record)
+    if verdict == Verdict.MINE:
+        return [], Landed(event.crc)
+    if verdict == Verdict.FOREIGN and event.record is not None:
+        return [], Taken(event.record, event.crc)
+    return [CreateSlot(term, record, STORE_RETRY_MS)], None
