@@ -1,6 +1,7 @@
 """The ASGI app: layers, routes and what happens to errors.
 
-    Observe (span, metrics, id) ─► BodyLimits (413, 415, 408) ─► FastAPI (routes; errors become JSON)
+    Observe (span, metrics, id) ─► guard (401, 403) ─► BodyLimits (413, 415, 408)
+                                                        ─► FastAPI (routes; errors become JSON)
 
 FastAPI routes and documents; it validates nothing per token and reads no body (see `openapi`). No layer is
 a BaseHTTPMiddleware, which would copy every event through a queue.
@@ -13,6 +14,9 @@ from typing import TYPE_CHECKING, cast
 
 from fastapi import FastAPI, Request, Response
 from sax_common.errors import SaxError
+from sax_runtime.access_rules import HTTP_RULES
+from sax_runtime.authorization import Guard
+from sax_runtime.http_guard import guarded
 from sax_runtime.status_server import status_routes
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -35,8 +39,8 @@ if TYPE_CHECKING:
 VERSION = importlib.metadata.version("sax-http")
 
 
-def make_app(services: Services, *, max_body_bytes: int) -> ASGIApp:
-    """Make the app over its services; starts nothing."""
+def make_app(services: Services, *, max_body_bytes: int, guard: Guard | None = None) -> ASGIApp:
+    """Make the app over its services; starts nothing. Raises MissingRule for a route that no rule names."""
     app = FastAPI(
         title="Sax HTTP server",
         version=VERSION,
@@ -45,13 +49,21 @@ def make_app(services: Services, *, max_body_bytes: int) -> ASGIApp:
         redoc_url=None,
     )
     for routes in (original_routes, openai_routes, page_routes):
-        app.include_router(routes(services))
+        # Not `include_router`, which keeps them in an object of its own where the guard cannot list them.
+        app.router.routes.extend(routes(services).routes)
     app.router.routes.extend(status_routes(services.health))
     add_schemas(app, (ModelBody, CellBody, PublishBody, GenerateBody, CompletionBody, ChatBody))
     for kind in (SaxError, HTTPException, Exception):
         app.add_exception_handler(kind, _answer_problem)
     app.add_exception_handler(ClientDisconnect, cast("ExceptionHandler", _answer_nobody))
-    return Observe(BodyLimits(app, max_body_bytes=max_body_bytes))
+    inside = guarded(
+        BodyLimits(app, max_body_bytes=max_body_bytes),
+        app.routes,
+        guard=guard or Guard(),
+        rules=HTTP_RULES,
+        refuse=problem,
+    )
+    return Observe(inside)
 
 
 async def _answer_problem(request: Request, error: Exception) -> Response:

@@ -6,15 +6,17 @@ from pydantic import Field, field_validator
 from sax_common.config import DurationS, LogFlags
 from sax_common.errors import InvalidArgument
 from sax_common.names import parse_cell
+from sax_runtime.security import SecurityFlags
 
 
-class HttpConfig(LogFlags):
+class HttpConfig(LogFlags, SecurityFlags):
     """Flags of sax-http-server."""
 
     port: int = Field(default=8888, ge=0, le=65535, description="TCP port; 0 takes any free one.")
     host: str = Field(
         default="127.0.0.1",
-        description="Address to listen on; 0.0.0.0 opens the server to the network, without a login.",
+        description="Address to listen on; 0.0.0.0 opens the server to the network: "
+        "give --tls_cert_file and --acl_file too.",
     )
     sax_root: str = Field(default="", description="Root of the cells: a directory or gs://bucket/path.")
     sax_cell: str = Field(

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from sax_client import AsyncClient
 from sax_common.clock import SystemClock
 from sax_common.config import load
-from sax_common.names import parse_cell
+from sax_common.names import parse_cell, short_cell
 from sax_runtime import process
 from sax_runtime.addresses import is_loopback, join_host_port
+from sax_runtime.authorization import warn_if_exposed
 from sax_runtime.health import Health
 from sax_runtime.logs import get_logger, setup_logs
 from sax_runtime.ports import listen_socket
+from sax_runtime.security import make_security
 from sax_runtime.telemetry import setup_telemetry
 
 from sax_http.app import VERSION, make_app
@@ -59,10 +61,11 @@ async def _traced(config: HttpConfig, stop: process.Stop) -> int:
 async def _serve(config: HttpConfig, stop: process.Stop) -> int:
     clock = SystemClock()
     health = Health()
-    async with AsyncClient(config.sax_root or None, clock=clock) as client:
+    default_cell = parse_cell(config.sax_cell) if config.sax_cell else None
+    security = make_security(config, cell=short_cell(default_cell) if default_cell else "")
+    async with AsyncClient(config.sax_root or None, clock=clock, outgoing=security.outgoing) as client:
         # A root that is not known, or a port that is taken, ends the program here, in one sentence.
         _log.info("starting", sax_root=client.sax_root, sax_cell=config.sax_cell or "any", version=VERSION)
-        default_cell = parse_cell(config.sax_cell) if config.sax_cell else None
         services = Services(
             client=client,
             directory=Directory(client, default_cell=default_cell, clock=clock),
@@ -75,16 +78,17 @@ async def _serve(config: HttpConfig, stop: process.Stop) -> int:
         )
         listener = listen_socket(join_host_port(config.host, config.port), purpose="HTTP")
         if not is_loopback(config.host):
-            _log.warning("listening beyond this machine without TLS or login", host=config.host)
+            warn_if_exposed(config.host, has_tls=security.has_tls, has_acls=security.guard.is_on)
         readiness = asyncio.ensure_future(keep_readiness(health, services.directory, clock))
         try:
             await serve(
-                make_app(services, max_body_bytes=config.max_body_bytes),
+                make_app(services, max_body_bytes=config.max_body_bytes, guard=security.guard),
                 listener,
                 stop,
                 health,
                 max_connections=config.max_connections,
                 drain_s=config.drain_timeout,
+                tls=security.server_context(),
             )
         finally:
             readiness.cancel()

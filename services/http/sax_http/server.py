@@ -11,12 +11,14 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import uvicorn
+from sax_runtime.http_guard import PeerCertificate
 from sax_runtime.logs import get_logger
 
 from sax_http.protocol import BoundedProtocol
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from collections.abc import Iterator
 
     from sax_runtime.health import Health
@@ -29,6 +31,10 @@ BACKLOG = 2048
 _log = get_logger(__name__)
 
 
+class _Protocol(PeerCertificate, BoundedProtocol):
+    """The bounded connection, with the client's certificate for the guard."""
+
+
 class _Server(uvicorn.Server):
     """A server that leaves signals to `sax_runtime.process`."""
 
@@ -39,12 +45,20 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    app: ASGIApp, listener: socket.socket, stop: Stop, health: Health, *, max_connections: int, drain_s: float
+    app: ASGIApp,
+    listener: socket.socket,
+    stop: Stop,
+    health: Health,
+    *,
+    max_connections: int,
+    drain_s: float,
+    tls: ssl.SSLContext | None = None,
 ) -> None:
-    """Serve `app` on a bound socket until `stop`; closes the socket."""
+    """Serve `app` on a bound socket until `stop`; closes the socket. Plain HTTP without `tls`."""
     config = uvicorn.Config(
         app,
-        http=BoundedProtocol,
+        http=_Protocol,
+        ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -65,9 +79,8 @@ async def serve(
         while not server.started and not running.done():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         host, port = listener.getsockname()[:2]
-        _log.info(
-            "HTTP server ready", address=f"http://{host}:{port}", console=f"http://{host}:{port}/console"
-        )
+        address = f"{'http' if tls is None else 'https'}://{host}:{port}"
+        _log.info("HTTP server ready", address=address, console=f"{address}/console")
         await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
         health.drain()
         server.should_exit = True
