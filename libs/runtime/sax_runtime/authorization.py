@@ -11,6 +11,7 @@ With access control off there is no check at all, and messages of a stream never
 Owned by the event loop; the files it follows may be read from anywhere.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 
@@ -43,8 +44,7 @@ class MissingRule(FailedPrecondition):
 class Guard:
     """Judges callers by the files it was given. `Guard()` is off and lets everybody in.
 
-    `cell` is the cell's short name ("" for a server of all cells). `cell_acl` gives the cell's admin list as
-    it is now; the admin server sets it.
+    `cell` is the cell's short name ("" for a server of all cells).
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Guard:
         has_client_certificates: bool = False,
     ) -> None:
         self.cell = cell
-        self.cell_acl: Callable[[], str] = lambda: ""
+        self._cell_acl: Callable[[], str] = lambda: ""
         self._acls = acls
         self._hashes = hashes
         self._has_client_certificates = has_client_certificates
@@ -65,6 +65,12 @@ class Guard:
     def is_on(self) -> bool:
         """Say whether callers are asked anything."""
         return self._acls is not None
+
+    def with_cell_acl(self, cell_acl: Callable[[], str]) -> "Guard":
+        """Return a guard that also knows the cell's admin list as it is now; for the admin server."""
+        knowing = copy.copy(self)
+        knowing._cell_acl = cell_acl  # noqa: SLF001 - a copy of our own.
+        return knowing
 
     def access(self, shown_by: Shown) -> Access:
         """Return the caller before the lists in force now.
@@ -78,7 +84,7 @@ class Guard:
         return Access(
             principal=identity.principal_of(shown_by, cell=self.cell, table=table, hashes=hashes),
             table=table,
-            cell_acl=self.cell_acl(),
+            cell_acl=self._cell_acl(),
             needs_join_role=self._has_client_certificates or bool(table.roles),
         )
 

@@ -69,8 +69,8 @@ def _flags(authority, tmp_path, **rest):
 @asynccontextmanager
 async def _server(flags):
     made = make_security(flags, cell="test")
-    made.guard.cell_acl = lambda: "acl/ops"
-    server = GrpcServer(credentials=made.server_credentials, guard=made.guard)
+    guard = made.guard.with_cell_acl(lambda: "acl/ops")
+    server = GrpcServer(credentials=made.server_credentials, guard=guard)
     server.add(admin_pb2_grpc.add_AdminServicer_to_server, Admin())
     port = server.bind("127.0.0.1:0")
     await server.start()

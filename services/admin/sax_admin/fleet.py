@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Any
 
+    from sax_runtime.outgoing import Outgoing
+
     from sax_admin.core.cell import ServerAddress, Term
 
 POLL_S = 2.0
@@ -36,17 +38,18 @@ ORDER_S = 1800.0
 class _Peer:
     """One channel and its stub."""
 
-    def __init__(self, address: ServerAddress, *, keepalive: bool) -> None:
+    def __init__(self, address: ServerAddress, *, keepalive: bool, outgoing: Outgoing | None) -> None:
         self.keepalive = keepalive
-        self.channel = open_channel(address, keepalive=keepalive)
+        self.channel = open_channel(address, keepalive=keepalive, outgoing=outgoing)
         self.stub: Any = modelet_pb2_grpc.ModeletStub(self.channel)  # type: ignore[no-untyped-call]
 
 
 class Fleet:
     """All channels to model servers. Owned by the controller's loop."""
 
-    def __init__(self) -> None:
-        """Start with no connections."""
+    def __init__(self, outgoing: Outgoing | None = None) -> None:
+        """Start with no connections; `outgoing` is what we show to model servers."""
+        self._outgoing = outgoing
         self._peers: dict[ServerAddress, _Peer] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -92,7 +95,7 @@ class Fleet:
         # Only upwards: a channel without pings serves both kinds, so nothing is torn down to lose them.
         if peer is None or (keepalive and not peer.keepalive):
             old = self._peers.get(address)
-            peer = self._peers[address] = _Peer(address, keepalive=keepalive)
+            peer = self._peers[address] = _Peer(address, keepalive=keepalive, outgoing=self._outgoing)
             if old is not None:
                 task = asyncio.get_running_loop().create_task(old.channel.close(POLL_ORIGINAL_S))
                 self._closing.add(task)

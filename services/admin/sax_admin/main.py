@@ -12,8 +12,9 @@ from pydantic import Field
 from sax_common import roots
 from sax_common.config import LogFlags, load
 from sax_common.errors import InvalidArgument
-from sax_common.names import parse_cell
+from sax_common.names import parse_cell, short_cell
 from sax_runtime import logs, process
+from sax_runtime.security import SecurityFlags, make_security
 from sax_runtime.telemetry import setup_telemetry
 
 from sax_admin.core.lease import LeaseTimes
@@ -27,7 +28,7 @@ FATAL_EXIT_CODE = 70  # EX_SOFTWARE: state unknown, start again and read it from
 _log = logs.get_logger(__name__)
 
 
-class AdminFlags(LogFlags):
+class AdminFlags(LogFlags, SecurityFlags):
     """What the admin server can be told."""
 
     sax_cell: str = Field(default="", description="The cell to serve, as /sax/<cell>.")
@@ -69,13 +70,15 @@ def settings_of(flags: AdminFlags) -> Settings:
     """Check the flags that only make sense together. Raises SaxError with one sentence for a person."""
     if not flags.sax_cell:
         raise InvalidArgument("The cell is not known: give --sax_cell=/sax/<cell>.")
+    cell = parse_cell(flags.sax_cell)
     return Settings(
-        cell=parse_cell(flags.sax_cell),
+        cell=cell,
         sax_root=roots.find_sax_root(flags.sax_root, os.environ),
         port=flags.port,
         status_port=flags.status_port,
         listen_host=flags.listen_host,
         times=times_of(flags),
+        security=make_security(flags, cell=short_cell(cell)),
     )
 
 

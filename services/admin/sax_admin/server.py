@@ -27,6 +27,7 @@ from sax_runtime.grpc_server import GrpcServer
 from sax_runtime.health import Health
 from sax_runtime.logs import get_logger
 from sax_runtime.ports import PortUnavailable
+from sax_runtime.security import PLAIN, Security
 from sax_runtime.status_server import StatusServer
 from saxml.protobuf import admin_pb2_grpc
 
@@ -44,11 +45,12 @@ from sax_admin.slots import Slots
 from sax_admin.status_pages import page_routes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sax_common.clock import Clock
     from sax_common.names import CellName
     from sax_common.store.port import ObjectStore
+    from starlette.routing import BaseRoute
 
     from sax_admin.wire_cell import CellConfig
 
@@ -61,6 +63,7 @@ LOCATION_EVERY_MS = 5_000
 DRAIN_S = 1.0
 END_MS = 5_000
 STATUS_PORT = 8080
+MAX_RECEIVE_BYTES = 1 << 20  # reference/reliability.md 5.4.
 
 
 class LeaseClock(SystemClock):
@@ -83,6 +86,7 @@ class Settings:
     status_port: int | None = None
     listen_host: str = ""
     times: LeaseTimes = field(default_factory=LeaseTimes)
+    security: Security = PLAIN
 
 
 class AdminServer:
@@ -101,7 +105,12 @@ class AdminServer:
         self._clock = clock or LeaseClock()
         self._root: ObjectStore = open_store(settings.sax_root)
         self._fs: ObjectStore | None = None
-        self._grpc = GrpcServer(health=self.health)
+        self._grpc = GrpcServer(
+            health=self.health,
+            max_receive_bytes=MAX_RECEIVE_BYTES,
+            guard=settings.security.guard.with_cell_acl(lambda: self._config.admin_acl),
+            credentials=settings.security.server_credentials,
+        )
         self._status: StatusServer | None = None
         self._running: list[asyncio.Task[None]] = []
         self.controller: Controller | None = None
@@ -123,7 +132,7 @@ class AdminServer:
         self.controller = Controller(
             Machine(candidate, Rules(self.settings.cell, self._config.admin_acl), self.settings.times),
             slots=slots,
-            fleet=Fleet(),
+            fleet=Fleet(self.settings.security.outgoing),
             clock=self._clock,
             on_lead=self._lead,
             on_step_down=self._step_down,
@@ -275,12 +284,17 @@ class AdminServer:
         wanted = self.settings.status_port
         try:
             port = STATUS_PORT if wanted is None else wanted
-            self._status = StatusServer(self.health, address=f"127.0.0.1:{port}", routes=routes)
+            self._status = self._status_server(port, routes)
             self.status_port = await self._status.start()
         except PortUnavailable as error:
             if wanted is not None:
                 raise
             _log.info("the usual status port is taken, using another", reason=error.message)
-            self._status = StatusServer(self.health, address="127.0.0.1:0", routes=routes)
+            self._status = self._status_server(0, routes)
             self.status_port = await self._status.start()
         _log.info(f"Starting the HTTP server on port {self.status_port}")
+
+    def _status_server(self, port: int, routes: Sequence[BaseRoute]) -> StatusServer:
+        return StatusServer(
+            self.health, address=f"127.0.0.1:{port}", routes=routes, security=self.settings.security
+        )

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sax_common import errors, names
 from sax_common.errors import Cancelled, InvalidArgument, SaxError
 from sax_common.watchable import WatchAnswer
 from sax_runtime import metrics
+from sax_runtime.authorization import caller, check_join
 from saxml.protobuf import admin_pb2, admin_pb2_grpc
 
 from sax_admin import wire
@@ -53,7 +55,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         self, request: admin_pb2.PublishRequest, context: grpc.aio.ServicerContext
     ) -> admin_pb2.PublishResponse:
         """Make a model wanted; answered once that is durable."""
-        mutation = wire.publish_of(request, fresh_bytes(), context.peer())
+        mutation = wire.publish_of(request, fresh_bytes(), _client(context))
         sequence = await self._mutate(context, "publish", mutation)
         return admin_pb2.PublishResponse(sequence=sequence)
 
@@ -61,7 +63,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         self, request: admin_pb2.UpdateRequest, context: grpc.aio.ServicerContext
     ) -> admin_pb2.UpdateResponse:
         """Replace a model's whole spec."""
-        mutation = wire.update_of(request, fresh_bytes(), context.peer())
+        mutation = wire.update_of(request, fresh_bytes(), _client(context))
         sequence = await self._mutate(context, "update", mutation)
         return admin_pb2.UpdateResponse(sequence=sequence)
 
@@ -69,25 +71,28 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         self, request: admin_pb2.UnpublishRequest, context: grpc.aio.ServicerContext
     ) -> admin_pb2.UnpublishResponse:
         """Make a model unwanted."""
-        mutation = wire.unpublish_of(request, fresh_bytes(), context.peer())
+        mutation = wire.unpublish_of(request, fresh_bytes(), _client(context))
         sequence = await self._mutate(context, "unpublish", mutation)
         return admin_pb2.UnpublishResponse(sequence=sequence)
 
     async def _mutate(self, context: grpc.aio.ServicerContext, operation: str, mutation: Mutation) -> int:
         self._leading(context)
         with _counted(operation):
-            return await self._controller.mutate(mutation)
+            return await self._controller.mutate(replace(mutation, access=caller()))
 
     async def Join(  # noqa: N802
         self, request: admin_pb2.JoinRequest, context: grpc.aio.ServicerContext
     ) -> admin_pb2.JoinResponse:
         """Take in a model server, once it has answered a GetStatus."""
         machine = self._leading(context)
-        check_admin(machine.rules, "Join")
+        access = caller()
+        if not access.is_on:  # Otherwise the rule of Join has been applied.
+            check_admin(machine.rules, access, "Join")
         if not request.address:
             raise InvalidArgument("a Join needs the model server's address")
         if not request.HasField("model_server"):
             raise InvalidArgument(f"the Join of {request.address} needs a model_server that says what it is")
+        check_join((request.address, request.data_address, request.debug_address), context.peer(), access)
         term = await self._controller.join(lambda token: wire.join_of(request, token))
         return admin_pb2.JoinResponse(term=term)
 
@@ -191,6 +196,11 @@ class AdminService(admin_pb2_grpc.AdminServicer):
                 context.set_trailing_metadata(((LEADER_KEY, machine.leader_address),))
             raise machine.not_leading()
         return machine
+
+
+def _client(context: grpc.aio.ServicerContext) -> str:
+    """Say who changes something, for the record: the name if it is known, and where from."""
+    return " ".join(part for part in (caller().who, context.peer()) if part)
 
 
 @contextmanager

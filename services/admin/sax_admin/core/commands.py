@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sax_common import names
+from sax_common.access import ALL, NOBODY, Access
 from sax_common.errors import (
     Aborted,
     AlreadyExists,
@@ -21,6 +22,7 @@ from sax_common.errors import (
     InvalidArgument,
     NotFound,
     PermissionDenied,
+    ResourceExhausted,
     Unimplemented,
 )
 
@@ -36,7 +38,12 @@ if TYPE_CHECKING:
     from sax_common.names import CellName, ModelName
 
 # Access control lists that everybody is on: the default of sax-admin-config, and none at all.
-OPEN_ACLS = ("", "acl/all")
+OPEN_ACLS = ("", ALL)
+
+# reference/reliability.md 5.4.
+MODELS_MAX = 10_000
+OVERRIDES_MAX = 64
+OVERRIDE_BYTES_MAX = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +90,7 @@ class Mutation:
     """A command with its envelope.
 
     `fresh` are 16 random bytes: the uuid of a new model, and the operation id of a caller that sent none.
+    `access` is the caller before the access lists of the moment of the call.
     """
 
     command: Command
@@ -90,6 +98,7 @@ class Mutation:
     operation_id: str = ""
     last_seen_sequence: int = 0
     client: str = ""
+    access: Access = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +130,21 @@ def model_of_cell(text: str, cell: CellName) -> ModelName:
     return name
 
 
-def check_admin(rules: Rules, what: str) -> None:
-    """Raise PermissionDenied unless the cell's admin ACL is open.
+def check_admin(rules: Rules, access: Access, what: str, *, model_acl: str = "") -> None:
+    """Raise PermissionDenied unless the caller is on the cell's admin ACL or on `model_acl`.
 
-    Names other than `acl/all` have no members here: the answer is no, not a warning (fail closed).
+    With access control off nobody is known: a cell ACL other than `acl/all` has no members then, and the
+    answer is no, not a warning. An empty list is inherited and never lets everybody in, as the original did
+    (reference/reliability.md 0.1, row 11).
     """
-    if rules.admin_acl not in OPEN_ACLS:
+    if access.is_on:
+        if not access.administers(rules.admin_acl, model_acl):
+            lists = " or ".join(repr(acl) for acl in (rules.admin_acl, model_acl) if acl) or "role operator"
+            raise PermissionDenied(f"{what} needs {lists}, which {access.who} does not have")
+    elif rules.admin_acl not in OPEN_ACLS:
         raise PermissionDenied(
             f"{what} needs membership in the cell's admin ACL {rules.admin_acl!r}, which has no known "
-            "members; write acl/all into the cell's config to open it"
+            "members without --acl_file; write acl/all into the cell's config to open it"
         )
 
 
@@ -144,11 +159,11 @@ def decide(state: CellState, mutation: Mutation, rules: Rules, *, sequence: int,
     _check_window(state, mutation)
     match mutation.command:
         case Publish(draft):
-            kind, after, name = "publish", *_publish(state, draft, rules, mutation.fresh, sequence)
-        case Update(draft, expected):
-            kind, after, name = "update", *_update(state, draft, rules, expected, sequence)
+            kind, after, name = "publish", *_publish(state, draft, rules, mutation, sequence)
+        case Update() as update:
+            kind, after, name = "update", *_update(state, update, rules, mutation.access, sequence)
         case Unpublish(model_id):
-            kind, after, name = "unpublish", *_unpublish(state, model_id, rules)
+            kind, after, name = "unpublish", *_unpublish(state, model_id, rules, mutation.access)
     operation = AppliedOperation(
         operation_id=mutation.operation_id or f"server-{mutation.fresh.hex()}",
         sequence=sequence,
@@ -172,7 +187,7 @@ def _check_window(state: CellState, mutation: Mutation) -> None:
         )
 
 
-def _checked(draft: ModelDraft, cell: CellName) -> ModelSpec:
+def _checked(draft: ModelDraft, cell: CellName, access: Access) -> ModelSpec:
     name = model_of_cell(draft.model_id, cell)
     names.check_model_path(draft.model_path)
     names.check_checkpoint_path(draft.checkpoint_path)
@@ -180,8 +195,9 @@ def _checked(draft: ModelDraft, cell: CellName) -> ModelSpec:
         raise InvalidArgument(f"requested_num_replicas is {draft.replicas}; it must be 0 or more")
     for method, acl in draft.acls:
         names.check_data_method(method)
-        _check_acl(acl)
-    _check_acl(draft.admin_acl)
+        _check_acl(acl, access)
+    _check_acl(draft.admin_acl, access)
+    _check_overrides(draft.overrides)
     return ModelSpec(
         name=name,
         model_path=draft.model_path,
@@ -194,31 +210,51 @@ def _checked(draft: ModelDraft, cell: CellName) -> ModelSpec:
     )
 
 
-def _check_acl(acl: str) -> None:
+def _check_acl(acl: str, access: Access) -> None:
+    """Refuse a list that could not have members: it would be a promise that nobody keeps."""
     names.check_acl_name(acl)
-    if acl:
+    if acl in OPEN_ACLS:
+        return
+    if access.table is None:
         raise Unimplemented(
-            f"no access control list named {acl!r} is defined on this platform; leave it empty"
+            f"no access control list named {acl!r} is defined: access control is off (--acl_file)"
         )
+    if not access.table.knows(acl):
+        known = ", ".join(sorted((ALL, *access.table.lists)))
+        raise InvalidArgument(f"no access control list named {acl!r} is defined; there are {known}")
+
+
+def _check_overrides(overrides: Pairs) -> None:
+    if len(overrides) > OVERRIDES_MAX:
+        raise InvalidArgument(f"{len(overrides)} overrides are more than {OVERRIDES_MAX}")
+    for key, value in overrides:
+        if len(key.encode()) + len(value.encode()) > OVERRIDE_BYTES_MAX:
+            raise InvalidArgument(
+                f"the override {names.shown(key)} is longer than {OVERRIDE_BYTES_MAX} bytes with its value"
+            )
 
 
 def _publish(
-    state: CellState, draft: ModelDraft, rules: Rules, uuid: bytes, sequence: int
+    state: CellState, draft: ModelDraft, rules: Rules, mutation: Mutation, sequence: int
 ) -> tuple[CellState, ModelName]:
-    check_admin(rules, "Publish")
-    spec = _checked(draft, rules.cell)
+    check_admin(rules, mutation.access, "Publish")
+    spec = _checked(draft, rules.cell, mutation.access)
     if (old := state.models.get(spec.name)) is not None:
         raise AlreadyExists(
             f"model {spec.name} is already published (generation {old.generation}); use update"
         )
-    return state.with_model(replace(spec, uuid=uuid, generation=sequence)), spec.name
+    if len(state.models) >= MODELS_MAX:
+        raise ResourceExhausted(f"the cell {rules.cell} has {MODELS_MAX} models and takes no more")
+    return state.with_model(replace(spec, uuid=mutation.fresh, generation=sequence)), spec.name
 
 
 def _update(
-    state: CellState, draft: ModelDraft, rules: Rules, expected: int, sequence: int
+    state: CellState, update: Update, rules: Rules, access: Access, sequence: int
 ) -> tuple[CellState, ModelName]:
-    spec = _checked(draft, rules.cell)
-    check_admin(rules, "Update")
+    draft, expected = update.draft, update.expected_generation
+    name = model_of_cell(draft.model_id, rules.cell)
+    check_admin(rules, access, "Update", model_acl=_admin_acl(state, name))
+    spec = _checked(draft, rules.cell, access)
     old = published(state, spec.name)
     if spec.model_path != old.model_path:
         raise InvalidArgument(
@@ -234,11 +270,17 @@ def _update(
     return state.with_model(replace(spec, uuid=old.uuid, generation=sequence, unknown=kept)), spec.name
 
 
-def _unpublish(state: CellState, model_id: str, rules: Rules) -> tuple[CellState, ModelName]:
+def _unpublish(state: CellState, model_id: str, rules: Rules, access: Access) -> tuple[CellState, ModelName]:
     name = model_of_cell(model_id, rules.cell)
-    check_admin(rules, "Unpublish")
+    check_admin(rules, access, "Unpublish", model_acl=_admin_acl(state, name))
     published(state, name)
     return state.without_model(name), name
+
+
+def _admin_acl(state: CellState, name: ModelName) -> str:
+    """The model's own admin list; empty for a model that is not there, about which only the cell's learn."""
+    spec = state.models.get(name)
+    return spec.admin_acl if spec is not None else ""
 
 
 def published(state: CellState, name: ModelName) -> ModelSpec:
