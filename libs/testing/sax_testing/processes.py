@@ -173,17 +173,11 @@ class ProcessCell:
 
     def listed(self, short: str) -> dict[str, Any]:
         """What `saxutil ls --output json` says of a model."""
-        done = self.saxutil("ls", "--output", "json", self.model(short))
-        found = json.loads(done.stdout)
-        return dict(found[0] if isinstance(found, list) else found)
+        return dict(json.loads(self.saxutil("ls", "--output", "json", self.model(short)).stdout))
 
     def wait_ready(self, short: str, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Wait until the model answers through `saxutil ls` with a replica that has methods."""
-        until(
-            f"{short} ready",
-            lambda: "lm." in self.saxutil("ls", self.model(short), check=False).stdout,
-            timeout_s,
-        )
+        """Wait until `saxutil ls` counts a ready replica."""
+        until(f"{short} ready", lambda: self.listed(short)["ready_replicas"] > 0, timeout_s)
 
     def http(self, method: str, path: str, body: Any = None, raw: bytes | None = None) -> tuple[int, Any]:
         """Send a request to the HTTP server; status and decoded answer (text when it is not JSON)."""
