@@ -8,8 +8,12 @@ TURN = "{% for m in messages %}<|{{ m.role }}|>{{ m['content'] }}{{ eos_token }}
 
 
 def test_a_conversation_is_rendered_with_the_models_words():
-    """Messages, special tokens and the generation prompt are there, and blocks take their line ends with them."""
-    template = ChatTemplate(TURN + "\n{% if add_generation_prompt %}\n<|assistant|>{% endif %}", {"eos_token": "</s>"})
+    """Messages, special tokens and the generation prompt are there, and blocks take their line ends with
+    them.
+    """
+    template = ChatTemplate(
+        TURN + "\n{% if add_generation_prompt %}\n<|assistant|>{% endif %}", {"eos_token": "</s>"}
+    )
     text = template.render([ChatMessage("user", "hi {{ 1 }}")])
     assert text == "<|user|>hi {{ 1 }}</s><|assistant|>"
 

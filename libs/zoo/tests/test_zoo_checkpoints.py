@@ -140,7 +140,9 @@ def test_shards_are_one_checkpoint(tmp_path):
     assert all(np.array_equal(one[name], two[name]) for name in one)
 
 
-@pytest.mark.parametrize("target", ["../secret.safetensors", "/etc/x.safetensors", "a/b.safetensors", "x.bin", "a\\b.safetensors"])
+@pytest.mark.parametrize(
+    "target", ["../secret.safetensors", "/etc/x.safetensors", "a/b.safetensors", "x.bin", "a\\b.safetensors"]
+)
 def test_an_index_may_not_point_elsewhere(tmp_path, target):
     """Only plain names of .safetensors files beside the index are followed."""
     where = sharded(tmp_path)
@@ -168,7 +170,9 @@ def test_a_tensor_that_is_not_where_the_index_says_is_named(tmp_path):
 
 
 def test_all_mismatches_come_at_once(tmp_path):
-    """Missing, unexpected, misshapen and integer tensors are listed together, with file and tensor, before anything is read."""
+    """Missing, unexpected, misshapen and integer tensors are listed together, with file and tensor, before
+    anything is read.
+    """
     write_checkpoint(tmp_path, "llama")
     values = dict(load_file(tmp_path / "model.safetensors"))
     del values["model.norm.weight"]
@@ -209,7 +213,10 @@ def test_nonfinite_values_are_counted_as_numpy_does(numbers):
 def test_stored_bits_survive(tmp_path):
     """A bfloat16 checkpoint served in bfloat16 is the same bits; norms are float32."""
     write_checkpoint(tmp_path, "llama")
-    values = {name: value.astype(ml_dtypes.bfloat16) for name, value in load_file(tmp_path / "model.safetensors").items()}
+    values = {
+        name: value.astype(ml_dtypes.bfloat16)
+        for name, value in load_file(tmp_path / "model.safetensors").items()
+    }
     save_file(values, tmp_path / "model.safetensors")
     ours = parameters(tmp_path, "bfloat16")
     np.testing.assert_array_equal(ours["embed"], values["model.embed_tokens.weight"])
@@ -233,8 +240,18 @@ def write_gguf(path: Path, *, extra: bool = False) -> Path:
     writer.add_token_types([3] + [1] * (len(letters) - 1))
     writer.add_token_merges(["h e"])
     random = np.random.default_rng(0)
-    shapes = {"token_embd": (96, 32), "blk.0.attn_q": (32, 32), "blk.0.attn_k": (16, 32), "blk.0.attn_v": (16, 32)}
-    shapes |= {"blk.0.attn_output": (32, 32), "blk.0.ffn_gate": (64, 32), "blk.0.ffn_up": (64, 32), "blk.0.ffn_down": (32, 64)}
+    shapes = {
+        "token_embd": (96, 32),
+        "blk.0.attn_q": (32, 32),
+        "blk.0.attn_k": (16, 32),
+        "blk.0.attn_v": (16, 32),
+    }
+    shapes |= {
+        "blk.0.attn_output": (32, 32),
+        "blk.0.ffn_gate": (64, 32),
+        "blk.0.ffn_up": (64, 32),
+        "blk.0.ffn_down": (32, 64),
+    }
     shapes |= {"blk.0.attn_norm": (32,), "blk.0.ffn_norm": (32,), "output_norm": (32,)}
     for name, shape in shapes.items():
         writer.add_tensor(f"{name}.weight", random.standard_normal(shape, dtype=np.float32))
@@ -251,7 +268,9 @@ def test_gguf_tensors_are_what_was_written(tmp_path):
     """Shapes are outermost first and float32 values exact."""
     source = GgufWeights(write_gguf(tmp_path / "m.gguf"))
     random = np.random.default_rng(0)
-    np.testing.assert_array_equal(source.read("token_embd.weight"), random.standard_normal((96, 32), dtype=np.float32))
+    np.testing.assert_array_equal(
+        source.read("token_embd.weight"), random.standard_normal((96, 32), dtype=np.float32)
+    )
     assert source.metadata["llama.attention.head_count"] == 2
 
 
@@ -294,7 +313,9 @@ def test_an_unexpected_gguf_tensor_is_listed(tmp_path):
 
 
 def test_a_checkpoint_is_found_where_the_publisher_said(tmp_path):
-    """A GGUF file, a folder with one, a Hugging Face folder, and a folder with one checkpoint_<digits> are found."""
+    """A GGUF file, a folder with one, a Hugging Face folder, and a folder with one checkpoint_<digits> are
+    found.
+    """
     write_checkpoint(tmp_path / "hf" / "checkpoint_00000007", "llama")
     (tmp_path / "g").mkdir()
     gguf = write_gguf(tmp_path / "g" / "m.gguf")
@@ -311,7 +332,12 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
         (tmp_path / "two" / name).write_bytes(b"")
     with pytest.raises(NotFound, match="/nowhere/at/all does not exist"):
         locate("/nowhere/at/all")
-    for path, words in (("gs://b/x", "local"), (tmp_path / "m.bin", "pickle"), (tmp_path, r"holds: m\.bin, two"), (tmp_path / "two", "2 .gguf")):
+    for path, words in (
+        ("gs://b/x", "local"),
+        (tmp_path / "m.bin", "pickle"),
+        (tmp_path, r"holds: m\.bin, two"),
+        (tmp_path / "two", "2 .gguf"),
+    ):
         with pytest.raises(SaxError, match=words):
             locate(str(path))
 
@@ -319,7 +345,10 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"architectures": ["BloomForCausalLM"]}, "BloomForCausalLM.*known are LlamaForCausalLM, MistralForCausalLM"),
+        (
+            {"architectures": ["BloomForCausalLM"]},
+            "BloomForCausalLM.*known are LlamaForCausalLM, MistralForCausalLM",
+        ),
         ({"architectures": None}, "not known"),
         ({"hidden_size": "48"}, r"config\.json: hidden_size"),
         ({"num_hidden_layers": None}, "num_hidden_layers is missing"),

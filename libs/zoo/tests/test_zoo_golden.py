@@ -34,26 +34,35 @@ def live_logits(path: Path, tokens, **options) -> np.ndarray:
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager", **options)
+    model = AutoModelForCausalLM.from_pretrained(
+        path, dtype=torch.float32, attn_implementation="eager", **options
+    )
     with torch.no_grad():
         return model.eval()(torch.tensor(np.array(tokens))[None]).logits[0].numpy()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_tiny_checkpoints_have_the_logits_of_transformers(tmp_path, variant, compared):
-    """Each rule of the family (biases, rope scalings, windows, head sizes, tying) gives the same logits within 1e-4."""
+    """Each rule of the family (biases, rope scalings, windows, head sizes, tying) gives the same logits
+    within 1e-4.
+    """
     golden = np.load(GOLDEN / "tiny.npz")
     checkpoint, parameters = opened(write_checkpoint(tmp_path, variant))
     logits = forward(checkpoint.config, parameters, golden["tokens"].tolist())
     np.testing.assert_allclose(logits, golden[f"{variant}.logits"], atol=1e-4)
     if HAS_TORCH:
         np.testing.assert_allclose(logits, live_logits(tmp_path, golden["tokens"]), atol=1e-4)
-    compared.append(f"tiny {variant}: committed values" + (" and live transformers" if HAS_TORCH else "; torch is not installed"))
+    compared.append(
+        f"tiny {variant}: committed values"
+        + (" and live transformers" if HAS_TORCH else "; torch is not installed")
+    )
 
 
 @pytest.mark.model
 def test_smollm2_has_the_logits_of_transformers(smollm2, compared):
-    """Over 64 positions of SmolLM2 in float32 the largest difference is at most 2e-3, and every best token is the same."""
+    """Over 64 positions of SmolLM2 in float32 the largest difference is at most 2e-3, and every best token
+    is the same.
+    """
     golden = np.load(GOLDEN / "smollm2.npz")
     checkpoint, parameters = opened(smollm2)
     tokens = golden["tokens"].tolist()
@@ -64,12 +73,17 @@ def test_smollm2_has_the_logits_of_transformers(smollm2, compared):
     assert logits.argmax(-1).tolist() == golden["best"].tolist()
     if HAS_TORCH:
         assert np.abs(logits - live_logits(smollm2.parent, tokens, gguf_file=smollm2.name)).max() <= 2e-3
-    compared.append("SmolLM2 logits: committed values" + (" and live transformers" if HAS_TORCH else "; torch is not installed"))
+    compared.append(
+        "SmolLM2 logits: committed values"
+        + (" and live transformers" if HAS_TORCH else "; torch is not installed")
+    )
 
 
 @pytest.mark.model
 def test_smollm2_prompts_are_tokenised_as_its_own_tokenizer_does(smollm2):
-    """Ids agree with those of transformers, digits come one by one, nothing is put in front, and all endings are known."""
+    """Ids agree with those of transformers, digits come one by one, nothing is put in front, and all endings
+    are known.
+    """
     golden = np.load(GOLDEN / "smollm2.npz")
     tokenizer = open_checkpoint(locate(str(smollm2))).tokenizer
     assert tokenizer.encode_prompt(str(golden["prompt"]))[:64] == golden["tokens"].tolist()

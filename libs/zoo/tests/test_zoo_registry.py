@@ -1,4 +1,7 @@
-"""Registry, overrides and extra inputs: names and values a publisher or client sends, taken exactly or refused by name."""
+"""Registry, overrides and extra inputs:
+
+names and values a publisher or client sends, taken exactly or refused by name.
+"""
 
 import math
 import sys
@@ -86,8 +89,15 @@ def test_every_registered_class_is_a_sound_template():
 def test_overrides_make_a_new_class():
     """The registered class stays as it is; the subclass has the typed values, lists as tuples."""
     base = registry.lookup("hf.CausalLM")
-    changed = overrides.apply(base, {"TOP_K": "7", "STOP_TOKEN_IDS": "[1, 2]", "FPROP_DTYPE": '"float32"', "MAX_SEQ_LEN": "64"})
-    assert (changed.TOP_K, changed.STOP_TOKEN_IDS, changed.FPROP_DTYPE, changed.MAX_SEQ_LEN) == (7, (1, 2), "float32", 64)
+    changed = overrides.apply(
+        base, {"TOP_K": "7", "STOP_TOKEN_IDS": "[1, 2]", "FPROP_DTYPE": '"float32"', "MAX_SEQ_LEN": "64"}
+    )
+    assert (changed.TOP_K, changed.STOP_TOKEN_IDS, changed.FPROP_DTYPE, changed.MAX_SEQ_LEN) == (
+        7,
+        (1, 2),
+        "float32",
+        64,
+    )
     assert (base.TOP_K, base.MAX_SEQ_LEN) == (40, None)
     assert overrides.apply(base, {}) is base
 
@@ -149,7 +159,9 @@ def test_a_load_without_a_checkpoint_names_the_path(path):
     from sax_common.errors import SaxError
 
     with pytest.raises(SaxError) as error:
-        loading.load(registry.lookup("hf.CausalLM"), path, seed=0, report=lambda _: None, is_cancelled=lambda: False)
+        loading.load(
+            registry.lookup("hf.CausalLM"), path, seed=0, report=lambda _: None, is_cancelled=lambda: False
+        )
     assert path in error.value.message
 
 

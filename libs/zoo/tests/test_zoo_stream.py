@@ -5,7 +5,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sax_zoo.text.stream import StreamDecoder, StopScanner
+from sax_zoo.text.stream import StopScanner, StreamDecoder
 
 
 def byte_table(token: int) -> bytes:
@@ -24,7 +24,9 @@ def test_text_cut_at_any_bytes_arrives_whole(text, data):
 
 @given(st.binary(max_size=40))
 def test_pieces_of_any_bytes_equal_the_lossy_whole(raw):
-    """Bytes that are no UTF-8 become U+FFFD in the same places, streamed or whole, and no piece has surrogates."""
+    """Bytes that are no UTF-8 become U+FFFD in the same places, streamed or whole, and no piece has
+    surrogates.
+    """
     decoder = StreamDecoder(byte_table)
     pieces = [decoder.push((byte,)) for byte in raw] + [decoder.finish()]
     for piece in pieces:
@@ -51,7 +53,14 @@ def test_a_stop_string_cuts_at_its_earliest_place(text, stops):
 def test_held_text_is_only_what_may_begin_a_stop_string():
     """Text waits exactly while it could still become a stop string."""
     scanner = StopScanner(["\nUser:"])
-    assert [scanner.push(text) for text in ("Hi", "\nUs", "ual", "\n", "User", ":x")] == ["Hi", "", "\nUsual", "", "", ""]
+    assert [scanner.push(text) for text in ("Hi", "\nUs", "ual", "\n", "User", ":x")] == [
+        "Hi",
+        "",
+        "\nUsual",
+        "",
+        "",
+        "",
+    ]
     assert scanner.found == "\nUser:"
 
 

@@ -1,6 +1,7 @@
 """Tokenizers: ids as the checkpoint's own, decoding as the library's, odd ones refused."""
 
 import json
+from importlib import resources
 
 import pytest
 from hypothesis import given, settings
@@ -14,8 +15,6 @@ from sax_zoo.text.spm import SpmSettings, from_spm
 from sentencepiece import SentencePieceProcessor
 from tokenizers import Tokenizer as JsonTokenizer
 from tokenizers import decoders, models, normalizers, pre_tokenizers
-
-from importlib import resources
 
 MODEL = (resources.files("sax_zoo") / "data" / "sax_2k.model").read_bytes()
 SPM = SentencePieceProcessor(model_proto=MODEL)
@@ -78,7 +77,10 @@ def test_a_sentencepiece_vocabulary_in_gguf_is_rebuilt():
         ({"tokenizer.ggml.scores": [0.0]}, "scores"),
         ({"tokenizer.ggml.tokens": []}, "tokens is missing"),
         ({"tokenizer.ggml.token_type": [1]}, "token types"),
-        ({"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.merges": ["a b"], "tokenizer.ggml.pre": "?"}, "fit together"),
+        (
+            {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.merges": ["a b"], "tokenizer.ggml.pre": "?"},
+            "fit together",
+        ),
     ],
 )
 def test_a_gguf_vocabulary_that_cannot_be_right_is_refused(changes, words):
@@ -102,20 +104,31 @@ def test_byte_level_text_decodes_as_the_library_decodes(tmp_path_factory, text):
 
 def metaspace_tokenizer(path, *, start: bool) -> None:
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "b", "▁a"]
-    core = JsonTokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, [("▁", "a")], byte_fallback=True, unk_token="<unk>"))
+    core = JsonTokenizer(
+        models.BPE(
+            {piece: i for i, piece in enumerate(pieces)}, [("▁", "a")], byte_fallback=True, unk_token="<unk>"
+        )
+    )
     core.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     core.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
     core.add_special_tokens(["<unk>", "<s>", "</s>"])
     core.save(str(path / "tokenizer.json"))
-    config = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": start, "bos_token": "<s>", "eos_token": {"content": "</s>"}}
+    config = {
+        "tokenizer_class": "LlamaTokenizer",
+        "add_bos_token": start,
+        "bos_token": "<s>",
+        "eos_token": {"content": "</s>"},
+    }
     (path / "tokenizer_config.json").write_text(json.dumps(config))
 
 
 @pytest.mark.parametrize("start", [True, False])
 def test_llama_style_files_decode_spaces_and_bytes(tmp_path, start):
-    """`▁` is a space, byte pieces are bytes, the added first space goes, and the configuration decides about <s>."""
+    """`▁` is a space, byte pieces are bytes, the added first space goes, and the configuration decides about
+    <s>.
+    """
     metaspace_tokenizer(tmp_path, start=start)
     tokenizer = read_tokenizer(tmp_path, {"eos_token_id": [2, 7]})
     ids = tokenizer.encode_prompt("ab a é")
