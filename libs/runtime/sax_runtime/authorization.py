@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 
 import grpc
-from sax_common.access import NOBODY, Access, AclTable, Rule, Verdict, check_advertised, decide
+from sax_common.access import NOBODY, Access, AclTable, Need, Rule, Verdict, check_advertised, decide
 from sax_common.errors import FailedPrecondition
 
 from sax_runtime import access_rules, identity
@@ -90,6 +90,8 @@ class Guard:
 
     def enter(self, rule: Rule, shown_by: Shown, what: str) -> Access:
         """Let the caller do `what`, or raise the refusal; `caller()` says from now on who it is."""
+        if rule.need is Need.NOTHING:
+            return NOBODY  # Whatever is shown: a probe with an old token is a probe.
         access = self.access(shown_by)
         verdict = decide(rule, access, what)
         if verdict.refusal is not None:
