@@ -411,3 +411,131 @@ class JoinResponse(_message.Message):
     TERM_FIELD_NUMBER: _ClassVar[int]
     term: int
     def __init__(self, term: _Optional[int] = ...) -> None: ...
+
+class ListServersRequest(_message.Message):
+    __slots__ = ("address",)
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    def __init__(self, address: _Optional[str] = ...) -> None: ...
+
+class ListServersResponse(_message.Message):
+    __slots__ = ("servers", "absent_draining", "leader_address", "term", "sequence", "unix_ms")
+    SERVERS_FIELD_NUMBER: _ClassVar[int]
+    ABSENT_DRAINING_FIELD_NUMBER: _ClassVar[int]
+    LEADER_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    servers: _containers.RepeatedCompositeFieldContainer[ServerState]
+    absent_draining: _containers.RepeatedScalarFieldContainer[str]
+    leader_address: str
+    term: int
+    sequence: int
+    unix_ms: int
+    def __init__(self, servers: _Optional[_Iterable[_Union[ServerState, _Mapping]]] = ..., absent_draining: _Optional[_Iterable[str]] = ..., leader_address: _Optional[str] = ..., term: _Optional[int] = ..., sequence: _Optional[int] = ..., unix_ms: _Optional[int] = ...) -> None: ...
+
+class ServerState(_message.Message):
+    __slots__ = ("address", "data_address", "debug_address", "model_server", "presence", "silent_ms", "is_draining", "is_ending", "is_dormant", "is_original", "total_bytes", "used_bytes", "models")
+    class Presence(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        PRESENCE_UNKNOWN: _ClassVar[ServerState.Presence]
+        PRESENCE_NEW: _ClassVar[ServerState.Presence]
+        PRESENCE_ALIVE: _ClassVar[ServerState.Presence]
+        PRESENCE_SUSPECT: _ClassVar[ServerState.Presence]
+        PRESENCE_DEAD: _ClassVar[ServerState.Presence]
+    PRESENCE_UNKNOWN: ServerState.Presence
+    PRESENCE_NEW: ServerState.Presence
+    PRESENCE_ALIVE: ServerState.Presence
+    PRESENCE_SUSPECT: ServerState.Presence
+    PRESENCE_DEAD: ServerState.Presence
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    DATA_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    DEBUG_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_SERVER_FIELD_NUMBER: _ClassVar[int]
+    PRESENCE_FIELD_NUMBER: _ClassVar[int]
+    SILENT_MS_FIELD_NUMBER: _ClassVar[int]
+    IS_DRAINING_FIELD_NUMBER: _ClassVar[int]
+    IS_ENDING_FIELD_NUMBER: _ClassVar[int]
+    IS_DORMANT_FIELD_NUMBER: _ClassVar[int]
+    IS_ORIGINAL_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    USED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    data_address: str
+    debug_address: str
+    model_server: ModelServer
+    presence: ServerState.Presence
+    silent_ms: int
+    is_draining: bool
+    is_ending: bool
+    is_dormant: bool
+    is_original: bool
+    total_bytes: int
+    used_bytes: int
+    models: _containers.RepeatedCompositeFieldContainer[HeldModel]
+    def __init__(self, address: _Optional[str] = ..., data_address: _Optional[str] = ..., debug_address: _Optional[str] = ..., model_server: _Optional[_Union[ModelServer, _Mapping]] = ..., presence: _Optional[_Union[ServerState.Presence, str]] = ..., silent_ms: _Optional[int] = ..., is_draining: bool = ..., is_ending: bool = ..., is_dormant: bool = ..., is_original: bool = ..., total_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ..., models: _Optional[_Iterable[_Union[HeldModel, _Mapping]]] = ...) -> None: ...
+
+class HeldModel(_message.Message):
+    __slots__ = ("model_id", "status", "failure_reason", "memory_bytes", "load_fraction", "queued_requests", "running_requests", "steps_finished", "step_age_ms", "successes_per_second", "errors_per_second", "mean_latency_seconds", "p99_latency_seconds", "is_waiting_for_place")
+    MODEL_ID_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_REASON_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FRACTION_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FINISHED_FIELD_NUMBER: _ClassVar[int]
+    STEP_AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    SUCCESSES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    ERRORS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    MEAN_LATENCY_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    P99_LATENCY_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    IS_WAITING_FOR_PLACE_FIELD_NUMBER: _ClassVar[int]
+    model_id: str
+    status: _common_pb2.ModelStatus
+    failure_reason: str
+    memory_bytes: int
+    load_fraction: float
+    queued_requests: int
+    running_requests: int
+    steps_finished: int
+    step_age_ms: int
+    successes_per_second: float
+    errors_per_second: float
+    mean_latency_seconds: float
+    p99_latency_seconds: float
+    is_waiting_for_place: bool
+    def __init__(self, model_id: _Optional[str] = ..., status: _Optional[_Union[_common_pb2.ModelStatus, str]] = ..., failure_reason: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., load_fraction: _Optional[float] = ..., queued_requests: _Optional[int] = ..., running_requests: _Optional[int] = ..., steps_finished: _Optional[int] = ..., step_age_ms: _Optional[int] = ..., successes_per_second: _Optional[float] = ..., errors_per_second: _Optional[float] = ..., mean_latency_seconds: _Optional[float] = ..., p99_latency_seconds: _Optional[float] = ..., is_waiting_for_place: bool = ...) -> None: ...
+
+class DrainRequest(_message.Message):
+    __slots__ = ("address", "operation_id", "last_seen_sequence")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_ID_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEEN_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    operation_id: str
+    last_seen_sequence: int
+    def __init__(self, address: _Optional[str] = ..., operation_id: _Optional[str] = ..., last_seen_sequence: _Optional[int] = ...) -> None: ...
+
+class DrainResponse(_message.Message):
+    __slots__ = ("sequence",)
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    def __init__(self, sequence: _Optional[int] = ...) -> None: ...
+
+class UndrainRequest(_message.Message):
+    __slots__ = ("address", "operation_id", "last_seen_sequence")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_ID_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEEN_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    operation_id: str
+    last_seen_sequence: int
+    def __init__(self, address: _Optional[str] = ..., operation_id: _Optional[str] = ..., last_seen_sequence: _Optional[int] = ...) -> None: ...
+
+class UndrainResponse(_message.Message):
+    __slots__ = ("sequence",)
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    def __init__(self, sequence: _Optional[int] = ...) -> None: ...

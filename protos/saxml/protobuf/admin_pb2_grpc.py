@@ -74,6 +74,21 @@ class AdminStub(object):
                 request_serializer=saxml_dot_protobuf_dot_admin__pb2.JoinRequest.SerializeToString,
                 response_deserializer=saxml_dot_protobuf_dot_admin__pb2.JoinResponse.FromString,
                 _registered_method=True)
+        self.ListServers = channel.unary_unary(
+                '/sax.Admin/ListServers',
+                request_serializer=saxml_dot_protobuf_dot_admin__pb2.ListServersRequest.SerializeToString,
+                response_deserializer=saxml_dot_protobuf_dot_admin__pb2.ListServersResponse.FromString,
+                _registered_method=True)
+        self.Drain = channel.unary_unary(
+                '/sax.Admin/Drain',
+                request_serializer=saxml_dot_protobuf_dot_admin__pb2.DrainRequest.SerializeToString,
+                response_deserializer=saxml_dot_protobuf_dot_admin__pb2.DrainResponse.FromString,
+                _registered_method=True)
+        self.Undrain = channel.unary_unary(
+                '/sax.Admin/Undrain',
+                request_serializer=saxml_dot_protobuf_dot_admin__pb2.UndrainRequest.SerializeToString,
+                response_deserializer=saxml_dot_protobuf_dot_admin__pb2.UndrainResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServicer(object):
@@ -127,6 +142,26 @@ class AdminServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListServers(self, request, context):
+        """Added by this project; an original admin answers UNIMPLEMENTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Drain(self, request, context):
+        """Move all models of a server elsewhere and give it none, until Undrain. Part of the durable state.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Undrain(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -169,6 +204,21 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.Join,
                     request_deserializer=saxml_dot_protobuf_dot_admin__pb2.JoinRequest.FromString,
                     response_serializer=saxml_dot_protobuf_dot_admin__pb2.JoinResponse.SerializeToString,
+            ),
+            'ListServers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListServers,
+                    request_deserializer=saxml_dot_protobuf_dot_admin__pb2.ListServersRequest.FromString,
+                    response_serializer=saxml_dot_protobuf_dot_admin__pb2.ListServersResponse.SerializeToString,
+            ),
+            'Drain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Drain,
+                    request_deserializer=saxml_dot_protobuf_dot_admin__pb2.DrainRequest.FromString,
+                    response_serializer=saxml_dot_protobuf_dot_admin__pb2.DrainResponse.SerializeToString,
+            ),
+            'Undrain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Undrain,
+                    request_deserializer=saxml_dot_protobuf_dot_admin__pb2.UndrainRequest.FromString,
+                    response_serializer=saxml_dot_protobuf_dot_admin__pb2.UndrainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -387,6 +437,87 @@ class Admin(object):
             '/sax.Admin/Join',
             saxml_dot_protobuf_dot_admin__pb2.JoinRequest.SerializeToString,
             saxml_dot_protobuf_dot_admin__pb2.JoinResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListServers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sax.Admin/ListServers',
+            saxml_dot_protobuf_dot_admin__pb2.ListServersRequest.SerializeToString,
+            saxml_dot_protobuf_dot_admin__pb2.ListServersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sax.Admin/Drain',
+            saxml_dot_protobuf_dot_admin__pb2.DrainRequest.SerializeToString,
+            saxml_dot_protobuf_dot_admin__pb2.DrainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Undrain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sax.Admin/Undrain',
+            saxml_dot_protobuf_dot_admin__pb2.UndrainRequest.SerializeToString,
+            saxml_dot_protobuf_dot_admin__pb2.UndrainResponse.FromString,
             options,
             channel_credentials,
             insecure,

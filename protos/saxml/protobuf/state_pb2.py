@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from saxml.protobuf import admin_pb2 as saxml_dot_protobuf_dot_admin__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asaxml/protobuf/state.proto\x12\tsax.state\x1a\x1asaxml/protobuf/admin.proto\"\xbc\x02\n\x0bStateRecord\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0c\n\x04term\x18\x02 \x01(\x03\x12\x10\n\x08\x63\x65ll_uid\x18\x03 \x01(\t\x12\x16\n\x0eleader_address\x18\x04 \x01(\t\x12\x1a\n\x06models\x18\x05 \x03(\x0b\x32\n.sax.Model\x12/\n\noperations\x18\x06 \x03(\x0b\x32\x1b.sax.state.AppliedOperation\x12&\n\x07servers\x18\x07 \x03(\x0b\x32\x15.sax.state.ServerHint\x12\x17\n\x0fprevious_crc32c\x18\x08 \x01(\x07\x12\x1a\n\x12min_reader_version\x18\t \x01(\x05\x12\x17\n\x0fwritten_unix_ms\x18\n \x01(\x03\x12 \n\x06offers\x18\x64 \x03(\x0b\x32\x10.sax.ModelServer\"{\n\x10\x41ppliedOperation\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x10\n\x08model_id\x18\x04 \x01(\t\x12\x0e\n\x06\x63lient\x18\x05 \x01(\t\x12\x0f\n\x07unix_ms\x18\x06 \x01(\x03\"\xbe\x01\n\nServerHint\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x61ta_address\x18\x02 \x01(\t\x12\x33\n\x07ordered\x18\x03 \x03(\x0b\x32\".sax.state.ServerHint.OrderedEntry\x12\r\n\x05offer\x18\x64 \x01(\x05\x12\x15\n\rdebug_address\x18\x65 \x01(\t\x1a.\n\x0cOrderedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"{\n\x05Lease\x12\x16\n\x0eholder_address\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0c\n\x04term\x18\x03 \x01(\x03\x12\x10\n\x08renewals\x18\x04 \x01(\x03\x12\x13\n\x0bis_released\x18\x05 \x01(\x08\x12\x10\n\x08sequence\x18\x64 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asaxml/protobuf/state.proto\x12\tsax.state\x1a\x1asaxml/protobuf/admin.proto\"\xce\x02\n\x0bStateRecord\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0c\n\x04term\x18\x02 \x01(\x03\x12\x10\n\x08\x63\x65ll_uid\x18\x03 \x01(\t\x12\x16\n\x0eleader_address\x18\x04 \x01(\t\x12\x1a\n\x06models\x18\x05 \x03(\x0b\x32\n.sax.Model\x12/\n\noperations\x18\x06 \x03(\x0b\x32\x1b.sax.state.AppliedOperation\x12&\n\x07servers\x18\x07 \x03(\x0b\x32\x15.sax.state.ServerHint\x12\x17\n\x0fprevious_crc32c\x18\x08 \x01(\x07\x12\x1a\n\x12min_reader_version\x18\t \x01(\x05\x12\x17\n\x0fwritten_unix_ms\x18\n \x01(\x03\x12 \n\x06offers\x18\x64 \x03(\x0b\x32\x10.sax.ModelServer\x12\x10\n\x08\x64raining\x18\x65 \x03(\t\"\x8b\x01\n\x10\x41ppliedOperation\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x10\n\x08model_id\x18\x04 \x01(\t\x12\x0e\n\x06\x63lient\x18\x05 \x01(\t\x12\x0f\n\x07unix_ms\x18\x06 \x01(\x03\x12\x0e\n\x06server\x18\x64 \x01(\t\"\xbe\x01\n\nServerHint\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x61ta_address\x18\x02 \x01(\t\x12\x33\n\x07ordered\x18\x03 \x03(\x0b\x32\".sax.state.ServerHint.OrderedEntry\x12\r\n\x05offer\x18\x64 \x01(\x05\x12\x15\n\rdebug_address\x18\x65 \x01(\t\x1a.\n\x0cOrderedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"{\n\x05Lease\x12\x16\n\x0eholder_address\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0c\n\x04term\x18\x03 \x01(\x03\x12\x10\n\x08renewals\x18\x04 \x01(\x03\x12\x13\n\x0bis_released\x18\x05 \x01(\x08\x12\x10\n\x08sequence\x18\x64 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,13 +35,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVERHINT_ORDEREDENTRY']._loaded_options = None
   _globals['_SERVERHINT_ORDEREDENTRY']._serialized_options = b'8\001'
   _globals['_STATERECORD']._serialized_start=70
-  _globals['_STATERECORD']._serialized_end=386
-  _globals['_APPLIEDOPERATION']._serialized_start=388
-  _globals['_APPLIEDOPERATION']._serialized_end=511
-  _globals['_SERVERHINT']._serialized_start=514
-  _globals['_SERVERHINT']._serialized_end=704
-  _globals['_SERVERHINT_ORDEREDENTRY']._serialized_start=658
-  _globals['_SERVERHINT_ORDEREDENTRY']._serialized_end=704
-  _globals['_LEASE']._serialized_start=706
-  _globals['_LEASE']._serialized_end=829
+  _globals['_STATERECORD']._serialized_end=404
+  _globals['_APPLIEDOPERATION']._serialized_start=407
+  _globals['_APPLIEDOPERATION']._serialized_end=546
+  _globals['_SERVERHINT']._serialized_start=549
+  _globals['_SERVERHINT']._serialized_end=739
+  _globals['_SERVERHINT_ORDEREDENTRY']._serialized_start=693
+  _globals['_SERVERHINT_ORDEREDENTRY']._serialized_end=739
+  _globals['_LEASE']._serialized_start=741
+  _globals['_LEASE']._serialized_end=864
 # @@protoc_insertion_point(module_scope)

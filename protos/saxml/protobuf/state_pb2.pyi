@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class StateRecord(_message.Message):
-    __slots__ = ("sequence", "term", "cell_uid", "leader_address", "models", "operations", "servers", "previous_crc32c", "min_reader_version", "written_unix_ms", "offers")
+    __slots__ = ("sequence", "term", "cell_uid", "leader_address", "models", "operations", "servers", "previous_crc32c", "min_reader_version", "written_unix_ms", "offers", "draining")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TERM_FIELD_NUMBER: _ClassVar[int]
     CELL_UID_FIELD_NUMBER: _ClassVar[int]
@@ -19,6 +19,7 @@ class StateRecord(_message.Message):
     MIN_READER_VERSION_FIELD_NUMBER: _ClassVar[int]
     WRITTEN_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     OFFERS_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     term: int
     cell_uid: str
@@ -30,23 +31,26 @@ class StateRecord(_message.Message):
     min_reader_version: int
     written_unix_ms: int
     offers: _containers.RepeatedCompositeFieldContainer[_admin_pb2.ModelServer]
-    def __init__(self, sequence: _Optional[int] = ..., term: _Optional[int] = ..., cell_uid: _Optional[str] = ..., leader_address: _Optional[str] = ..., models: _Optional[_Iterable[_Union[_admin_pb2.Model, _Mapping]]] = ..., operations: _Optional[_Iterable[_Union[AppliedOperation, _Mapping]]] = ..., servers: _Optional[_Iterable[_Union[ServerHint, _Mapping]]] = ..., previous_crc32c: _Optional[int] = ..., min_reader_version: _Optional[int] = ..., written_unix_ms: _Optional[int] = ..., offers: _Optional[_Iterable[_Union[_admin_pb2.ModelServer, _Mapping]]] = ...) -> None: ...
+    draining: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, sequence: _Optional[int] = ..., term: _Optional[int] = ..., cell_uid: _Optional[str] = ..., leader_address: _Optional[str] = ..., models: _Optional[_Iterable[_Union[_admin_pb2.Model, _Mapping]]] = ..., operations: _Optional[_Iterable[_Union[AppliedOperation, _Mapping]]] = ..., servers: _Optional[_Iterable[_Union[ServerHint, _Mapping]]] = ..., previous_crc32c: _Optional[int] = ..., min_reader_version: _Optional[int] = ..., written_unix_ms: _Optional[int] = ..., offers: _Optional[_Iterable[_Union[_admin_pb2.ModelServer, _Mapping]]] = ..., draining: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class AppliedOperation(_message.Message):
-    __slots__ = ("operation_id", "sequence", "kind", "model_id", "client", "unix_ms")
+    __slots__ = ("operation_id", "sequence", "kind", "model_id", "client", "unix_ms", "server")
     OPERATION_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     MODEL_ID_FIELD_NUMBER: _ClassVar[int]
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    SERVER_FIELD_NUMBER: _ClassVar[int]
     operation_id: str
     sequence: int
     kind: str
     model_id: str
     client: str
     unix_ms: int
-    def __init__(self, operation_id: _Optional[str] = ..., sequence: _Optional[int] = ..., kind: _Optional[str] = ..., model_id: _Optional[str] = ..., client: _Optional[str] = ..., unix_ms: _Optional[int] = ...) -> None: ...
+    server: str
+    def __init__(self, operation_id: _Optional[str] = ..., sequence: _Optional[int] = ..., kind: _Optional[str] = ..., model_id: _Optional[str] = ..., client: _Optional[str] = ..., unix_ms: _Optional[int] = ..., server: _Optional[str] = ...) -> None: ...
 
 class ServerHint(_message.Message):
     __slots__ = ("address", "data_address", "ordered", "offer", "debug_address")
