@@ -57,6 +57,7 @@ def encode(record: Record) -> tuple[bytes, int]:
         cell_uid=record.cell_uid,
         leader_address=record.leader_address,
         offers=[server_of(offer) for offer in offers],
+        draining=record.draining,
         previous_crc32c=record.previous_crc,
         min_reader_version=record.min_reader_version,
         written_unix_ms=record.written_unix_ms,
@@ -120,6 +121,7 @@ def _operation_part(operation: AppliedOperation) -> bytes:
         model_id=operation.model or "",
         client=operation.client,
         unix_ms=operation.unix_ms,
+        server=operation.server or "",
     )
     message.MergeFromString(operation.unknown)
     return state_pb2.StateRecord(operations=[message]).SerializeToString()
@@ -148,6 +150,7 @@ def _record_of(message: state_pb2.StateRecord) -> Record:
         models=tuple(spec_of(model) for model in message.models),
         operations=tuple(_operation_of(operation) for operation in message.operations),
         servers=tuple(_hint_of(hint, offers) for hint in message.servers),
+        draining=tuple(ServerAddress(address) for address in message.draining),
         previous_crc=message.previous_crc32c,
         min_reader_version=message.min_reader_version,
         written_unix_ms=message.written_unix_ms,
@@ -163,6 +166,7 @@ def _operation_of(message: state_pb2.AppliedOperation) -> AppliedOperation:
         model=ModelName(message.model_id) if message.model_id else None,
         client=message.client,
         unix_ms=message.unix_ms,
+        server=ServerAddress(message.server) if message.server else None,
         unknown=unknown_fields(message),
     )
 

@@ -29,7 +29,6 @@ from sax_runtime.logs import get_logger
 from sax_runtime.ports import PortUnavailable
 from sax_runtime.security import PLAIN, Security
 from sax_runtime.status_server import StatusServer
-from saxml.protobuf import admin_pb2_grpc
 
 from sax_admin import gauges, wire_cell
 from sax_admin.controller import Controller
@@ -41,6 +40,7 @@ from sax_admin.core.lease import LeaseTimes
 from sax_admin.core.machine import Machine
 from sax_admin.fleet import Fleet
 from sax_admin.service import AdminService
+from sax_admin.service_answers import add_to_server
 from sax_admin.slots import Slots
 from sax_admin.status_pages import page_routes
 
@@ -139,7 +139,7 @@ class AdminServer:
             on_fatal=self._on_fatal,
         )
         service = AdminService(self.controller, f"{self.address}_{run_id}")
-        self._grpc.add(admin_pb2_grpc.add_AdminServicer_to_server, service)
+        self._grpc.add(add_to_server, service)
         await self._grpc.start()
         _log.info(f"Starting the server on port {self.port}")
         await self._start_status(self.controller)

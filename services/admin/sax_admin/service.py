@@ -22,6 +22,7 @@ from saxml.protobuf import admin_pb2, admin_pb2_grpc
 from sax_admin import wire
 from sax_admin.controller import fresh_bytes
 from sax_admin.core.commands import check_admin, model_of_cell, published
+from sax_admin.service_answers import EncodedAnswers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +49,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         """Serve what `controller` knows."""
         self._controller = controller
         self._server_id = server_id
+        self._answers = EncodedAnswers()
 
     # ---- Changes ----
 
@@ -100,24 +102,32 @@ class AdminService(admin_pb2_grpc.AdminServicer):
 
     async def List(  # noqa: N802
         self, request: admin_pb2.ListRequest, context: grpc.aio.ServicerContext
-    ) -> admin_pb2.ListResponse:
+    ) -> bytes:
         """Show one model, or all of the cell by name."""
-        machine = self._leading(context)
-        if request.model_id:
-            views = [
-                machine.model(model_of_cell(request.model_id, machine.rules.cell), self._controller.now_ms)
-            ]
-        else:
-            views = machine.models(self._controller.now_ms)
-        return admin_pb2.ListResponse(published_models=[wire.published_of(view) for view in views])
+        machine, now_ms = self._leading(context), self._controller.now_ms
+
+        def show() -> admin_pb2.ListResponse:
+            if request.model_id:
+                views = [machine.model(model_of_cell(request.model_id, machine.rules.cell), now_ms)]
+            else:
+                views = machine.models(now_ms)
+            return admin_pb2.ListResponse(published_models=[wire.published_of(view) for view in views])
+
+        version = (machine.reigns, machine.version)
+        return self._answers.get(("List", request.model_id), version, now_ms, show)
 
     async def Stats(  # noqa: N802
         self, request: admin_pb2.StatsRequest, context: grpc.aio.ServicerContext
-    ) -> admin_pb2.StatsResponse:
+    ) -> bytes:
         """Count model servers, of the cell or of one model."""
-        machine = self._leading(context)
-        name = model_of_cell(request.model_id, machine.rules.cell) if request.model_id else None
-        return wire.stats_of(machine.stats(name, self._controller.now_ms))
+        machine, now_ms = self._leading(context), self._controller.now_ms
+
+        def show() -> admin_pb2.StatsResponse:
+            name = model_of_cell(request.model_id, machine.rules.cell) if request.model_id else None
+            return wire.stats_of(machine.stats(name, now_ms))
+
+        version = (machine.reigns, machine.version)
+        return self._answers.get(("Stats", request.model_id), version, now_ms, show)
 
     async def WaitForReady(  # noqa: N802
         self, request: admin_pb2.WaitForReadyRequest, context: grpc.aio.ServicerContext

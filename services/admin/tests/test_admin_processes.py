@@ -163,7 +163,7 @@ def test_a_standby_says_who_leads_and_leads_after_a_graceful_end(tmp_path):
 
 
 def test_a_leader_that_was_stopped_finds_itself_deposed_and_can_lead_again(tmp_path):
-    """SIGSTOP lets the standby lead; after SIGCONT the old leader changes nothing, and follows as a standby."""
+    """SIGSTOP lets the standby lead; after SIGCONT the old leader changes nothing and is a standby."""
     configure(tmp_path)
     first_port, second_port = free_port(), free_port()
     with admin(tmp_path, first_port, *QUICK) as process, stub_of(first_port) as first:

@@ -82,7 +82,7 @@ def same_but_checkpoint(one: Digest, other: Digest) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppliedOperation:
-    """One mutation that took effect. `unix_ms` is for people only."""
+    """One mutation of a model or a server that took effect. `unix_ms` is for people only."""
 
     operation_id: str
     sequence: int
@@ -90,6 +90,7 @@ class AppliedOperation:
     model: ModelName | None
     client: str
     unix_ms: int
+    server: ServerAddress | None = None
     unknown: bytes = b""
 
 
@@ -117,10 +118,14 @@ class ServerHint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellState:
-    """Everything the cell wants. `operations` are oldest first and bounded by MAX_OPERATIONS."""
+    """Everything the cell wants. `operations` are oldest first and bounded by MAX_OPERATIONS.
+
+    `draining` are servers that an administrator wants to be empty, whether they are there or not.
+    """
 
     models: Mapping[ModelName, ModelSpec] = field(default_factory=dict)
     operations: Mapping[str, AppliedOperation] = field(default_factory=dict)
+    draining: frozenset[ServerAddress] = frozenset()
 
     def with_model(self, spec: ModelSpec) -> CellState:
         """Return this state with `spec` added or replaced."""
@@ -149,6 +154,7 @@ class Record:
     models: tuple[ModelSpec, ...] = ()
     operations: tuple[AppliedOperation, ...] = ()
     servers: tuple[ServerHint, ...] = ()
+    draining: tuple[ServerAddress, ...] = ()
     previous_crc: int = 0
     min_reader_version: int = RECORD_VERSION
     written_unix_ms: int = 0
@@ -159,6 +165,7 @@ class Record:
         return CellState(
             models={spec.name: spec for spec in self.models},
             operations={operation.operation_id: operation for operation in self.operations},
+            draining=frozenset(self.draining),
         )
 
 

@@ -37,12 +37,16 @@ from sax_admin.core.cell import (
 if TYPE_CHECKING:
     from sax_common.names import CellName, ModelName
 
+    from sax_admin.core.cell import ServerAddress
+
 # Access control lists that everybody is on: the default of sax-admin-config, and none at all.
 OPEN_ACLS = ("", ALL)
 
 # reference/reliability.md 5.4.
 MODELS_MAX = 10_000
 OVERRIDES_MAX = 64
+# Every mark is in every record; ten times the servers that a cell is designed for (DESIGN 8).
+DRAINING_MAX = 10_000
 OVERRIDE_BYTES_MAX = 4096
 
 
@@ -82,7 +86,21 @@ class Unpublish:
     model_id: str
 
 
-Command = Publish | Update | Unpublish
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Want a server to be empty."""
+
+    server: ServerAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Undrain:
+    """Give a server models again."""
+
+    server: ServerAddress
+
+
+Command = Publish | Update | Unpublish | Drain | Undrain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +175,12 @@ def decide(state: CellState, mutation: Mutation, rules: Rules, *, sequence: int,
     if known is not None:
         return Decision(state, known.sequence, is_new=False)
     _check_window(state, mutation)
+    name: ModelName | None = None
+    server: ServerAddress | None = None
     match mutation.command:
+        case Drain(server) | Undrain(server):
+            is_wanted = isinstance(mutation.command, Drain)
+            kind, after = _mark(state, server, rules, mutation.access, is_wanted=is_wanted)
         case Publish(draft):
             kind, after, name = "publish", *_publish(state, draft, rules, mutation, sequence)
         case Update() as update:
@@ -171,8 +194,10 @@ def decide(state: CellState, mutation: Mutation, rules: Rules, *, sequence: int,
         model=name,
         client=mutation.client,
         unix_ms=unix_ms,
+        server=server,
     )
-    return Decision(after.with_operation(operation), sequence, is_new=True, note=_note(kind, name, after))
+    note = _note(kind, name, after) if name else f"{kind} of server {server}"
+    return Decision(after.with_operation(operation), sequence, is_new=True, note=note)
 
 
 def _check_window(state: CellState, mutation: Mutation) -> None:
@@ -275,6 +300,18 @@ def _unpublish(state: CellState, model_id: str, rules: Rules, access: Access) ->
     check_admin(rules, access, "Unpublish", model_acl=_admin_acl(state, name))
     published(state, name)
     return state.without_model(name), name
+
+
+def _mark(
+    state: CellState, server: ServerAddress, rules: Rules, access: Access, *, is_wanted: bool
+) -> tuple[str, CellState]:
+    """Mark a server as draining or take the mark away; saying it twice is fine."""
+    kind = "drain" if is_wanted else "undrain"
+    check_admin(rules, access, kind.capitalize())
+    draining = state.draining | {server} if is_wanted else state.draining - {server}
+    if len(draining) > DRAINING_MAX:
+        raise ResourceExhausted(f"{DRAINING_MAX} servers are marked as draining already; undrain some")
+    return kind, replace(state, draining=draining)
 
 
 def _admin_acl(state: CellState, name: ModelName) -> str:

@@ -17,7 +17,7 @@ from sax_admin.core.liveness import POLL_DEAD_EVERY_MS, POLL_EVERY_MS, Liveness,
 from sax_admin.core.reconcile import UnloadBudget, Wanted, orders
 from sax_admin.core.routing import Routes, ready_addresses
 from sax_admin.core.servers import Order, OrderKind, Report, ServerView, Status
-from sax_admin.core.views import model_view
+from sax_admin.core.views import model_stats_view, model_view, stats_view
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from sax_admin.core.cell import ModelSpec, ServerAddress, ServerHint, Term
     from sax_admin.core.events import Token
-    from sax_admin.core.views import ModelView
+    from sax_admin.core.views import ModelView, StatsView
 
 # How long a Join may wait for the server to answer its first poll (the original's dial and status timeout).
 JOIN_MS = 10_000
@@ -294,6 +294,12 @@ class FleetState:
             reason = "this admin has just begun to lead and waits up to 10 s for the servers it was told of"
             return replace(view, shortfall_reason=reason)
         return view
+
+    def stats(self, spec: ModelSpec | None, now_ms: int) -> StatsView:
+        """Count all servers, or those of one model. Raises NotFound for a lost server."""
+        if spec is None:
+            return stats_view(self.servers.values(), now_ms)
+        return model_stats_view(spec, self.servers, self.placement, now_ms)
 
     def hints(self) -> tuple[ServerHint, ...]:
         """Return what the next record remembers of the servers."""

@@ -148,6 +148,7 @@ class Journal:
             term=Term(max(self.term, least_term)),
             models=sorted_models(state.models.values()),
             operations=tuple(state.operations.values()),
+            draining=tuple(sorted(state.draining)),
             servers=tuple(hints),
             previous_crc=self.last_crc,
             written_unix_ms=unix_ms,

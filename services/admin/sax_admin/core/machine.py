@@ -53,10 +53,11 @@ from sax_admin.core.events import (
 from sax_admin.core.fleet_state import FleetState
 from sax_admin.core.journal import Journal, Landed, SlotEvent, Taken
 from sax_admin.core.lease import LeaseEvent, LeaseKeeper, LeaseTimes, Role
-from sax_admin.core.views import ModelView, StatsView, model_stats_view, stats_view
 
 if TYPE_CHECKING:
     from sax_common.names import ModelName
+
+    from sax_admin.core.views import ModelView, StatsView
 
 RECORDS_KEPT = 100
 RECONCILE_EVERY_MS = 20
@@ -81,7 +82,8 @@ class Machine:
     """All decisions of one admin process. Owned by one loop; never shared between threads.
 
     `failure` is set when this process must not lead and a person has to know; it then ends itself. `reigns`
-    counts how often it began to lead.
+    counts how often it began to lead, `version` how often what callers are shown changed (time alone, such as
+    a server's silence, changes it too, at the next reconcile).
     """
 
     def __init__(self, candidate: Candidate, rules: Rules, times: LeaseTimes | None = None) -> None:
@@ -91,6 +93,7 @@ class Machine:
         self.keeper = LeaseKeeper(candidate, times or LeaseTimes())
         self.failure: SaxError | None = None
         self.reigns = 0
+        self.version = 0
         self._candidate = candidate
         # The term that effects of now belong to: the lease's while claiming, then the claim's.
         self._acting_term = Term(0)
@@ -112,7 +115,7 @@ class Machine:
 
     @property
     def term(self) -> Term:
-        """The term under which this machine leads; 0 before the claim is durable."""
+        """The term under which this machine leads; 0 before."""
         return self.journal.term
 
     @property
@@ -135,6 +138,7 @@ class Machine:
         effects = self._check_lease(now_ms)
         effects += self._dispatch(event, now_ms)
         effects += self._follow_lease(now_ms)
+        self.version += self._is_dirty
         if self.phase == Phase.LEADING:
             effects += self._write(now_ms)
             effects += self._reconcile_if_due(now_ms)
@@ -196,6 +200,7 @@ class Machine:
     def _step_down(self, why: str, term: Term | None = None) -> list[Effect]:
         """Stop acting: refuse who waits, drop what was known, be a standby."""
         was_leading = self.phase == Phase.LEADING
+        self.version += 1
         self.phase = Phase.STANDBY
         # A term is never used twice by one process, even if the lease object is lost.
         self._least_term = Term(max(self._least_term, self._acting_term + 1))
@@ -369,7 +374,10 @@ class Machine:
         if since_ms < (RECONCILE_EVERY_MS if self._is_dirty else RECONCILE_AT_LEAST_EVERY_MS):
             return []
         self._is_dirty, self._reconciled_ms = False, now_ms
-        return self.fleet.reconcile(self.journal.state.models, self._unpublished, self.term, now_ms)
+        placed = self.fleet.placement
+        effects = self.fleet.reconcile(self.journal.state.models, self._unpublished, self.term, now_ms)
+        self.version += bool(effects) or placed != self.fleet.placement
+        return effects
 
     # ---- When another leads ----
 
@@ -394,7 +402,4 @@ class Machine:
 
     def stats(self, name: ModelName | None, now_ms: int) -> StatsView:
         """Count all servers, or those of one model. Raises NotFound for an unknown model or a lost server."""
-        if name is None:
-            return stats_view(self.fleet.servers.values(), now_ms)
-        spec = published(self.journal.state, name)
-        return model_stats_view(spec, self.fleet.servers, self.fleet.placement, now_ms)
+        return self.fleet.stats(published(self.journal.state, name) if name else None, now_ms)
