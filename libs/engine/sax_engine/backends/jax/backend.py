@@ -25,8 +25,8 @@ from sax_engine.decoder import DecoderConfig
 from sax_engine.port import BackendInfo, Int32, StepPlan, StepResult, Ticket
 
 MIN_ROWS = 4  # Fewer rows take another path through the products: slower, and not the same bits.
+MIXED_ROWS = 16
 COPY_BATCH = 8
-LAYERS_PER_PROGRAM = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,8 @@ class JaxBackend:
     def buckets(self) -> list[Bucket]:
         """Every bucket a plan can fall into, the commonest first."""
         decode_only = [self._make_bucket(rows, 0) for rows in self._row_buckets]
-        ends = dict.fromkeys((self._row_buckets[0], self._row_buckets[-1]))
-        mixed = [self._make_bucket(rows, blocks) for rows in ends for blocks in self._block_buckets]
+        rows = mixed_rows(self._row_buckets)
+        mixed = [self._make_bucket(count, blocks) for count in rows for blocks in self._block_buckets]
         return decode_only + mixed
 
     def run_empty(self, bucket: Bucket) -> None:
@@ -126,8 +126,7 @@ class JaxBackend:
         blocks = int((-(-lengths // self._info.prefill_block)).sum())
         if not blocks:
             return self._make_bucket(_at_least(self._row_buckets, plan.decode_rows), 0)
-        few, many = self._row_buckets[0], self._row_buckets[-1]
-        rows = few if plan.decode_rows <= few else many
+        rows = _at_least(mixed_rows(self._row_buckets), plan.decode_rows)
         return self._make_bucket(rows, _at_least(self._block_buckets, blocks))
 
     def _make_bucket(self, rows: int, blocks: int) -> Bucket:
@@ -143,12 +142,22 @@ def row_buckets(max_rows: int) -> list[int]:
     return sizes
 
 
+def mixed_rows(buckets: list[int]) -> list[int]:
+    """Decode rows of steps that also take prompts: beside 32 tokens or more, a few rows cost little."""
+    return sorted({min(MIXED_ROWS, buckets[-1]), buckets[-1]})
+
+
 def block_buckets(max_blocks: int) -> list[int]:
-    """Sizes of the prompt part in blocks: 1, 4, 16, ... and max_blocks."""
-    sizes = [1]
-    while 4 * sizes[-1] < max_blocks:
-        sizes.append(4 * sizes[-1])
-    return sizes if sizes[-1] == max_blocks else [*sizes, max_blocks]
+    """Sizes of the prompt part in blocks: 1, and the quarters of max_blocks."""
+    quarters = {-(-max_blocks * quarter // 4) for quarter in (1, 2, 3, 4)}
+    return sorted({1, *quarters})
+
+
+def layers_per_program(num_layers: int) -> int:
+    """How many layers to compile together: equal groups of at most 8, or 6 when none divides well."""
+    divisors = [size for size in range(1, min(8, num_layers // 2) + 1) if num_layers % size == 0]
+    best = max(divisors, default=1)
+    return best if best > 2 or num_layers <= 4 else 6  # noqa: PLR2004 - explained above.
 
 
 def _at_least(sizes: list[int], wanted: int) -> int:
@@ -214,7 +223,7 @@ def make_jax_backend(
         page_size=page_size,
         decode_group=16 if is_cpu else 1 << 30,
         chunk_group=4 if is_cpu else 1 << 30,
-        layers_per_program=LAYERS_PER_PROGRAM if is_cpu else None,
+        layers_per_program=layers_per_program(config.num_layers) if is_cpu else None,
     )
     cache_dtype = jnp.uint16 if weights_dtype == jnp.bfloat16 else weights_dtype
     return JaxBackend(settings, info, prepare(config, params, weights_dtype), cache_dtype)
