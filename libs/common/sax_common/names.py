@@ -47,18 +47,27 @@ DATA_METHODS = frozenset(
         "lm.generate_stream",
         "lm.gradient",
         "lm.score",
+        "mm.embed",
         "mm.generate",
+        "mm.generate_stream",
+        "mm.score",
         "vm.classify",
         "vm.detect",
         "vm.embed",
         "vm.generate",
         "vm.image_to_image",
         "vm.image_to_text",
+        "vm.text_and_image_to_image",
         "vm.text_and_image_to_text",
+        "vm.token_to_video",
         "vm.video_to_text",
+        "vm.video_to_token",
     }
 )
-"""Methods that may carry an ACL, exactly those of the original (reference/control_plane.md 2.12)."""
+"""Methods that may carry an ACL: every data method, and the original's misspelt `vm.text_and_image_to_text`.
+
+The original's list lacks six of them (reference/control_plane.md 2.12, W22).
+"""
 
 
 def parse_cell(text: str) -> CellName:

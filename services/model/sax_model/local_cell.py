@@ -26,6 +26,7 @@ from typing import Self, TypeVar
 from sax_client import AsyncClient
 from sax_common.errors import AlreadyExists, FailedPrecondition, SaxError, Unavailable
 from sax_common.names import cell_of, parse_model
+from sax_runtime.outgoing import Outgoing
 
 from sax_model.serve_child import Child, child_environ
 
@@ -127,7 +128,7 @@ class LocalCell:
 
     async def _publish(self) -> None:
         plan = self.plan
-        async with AsyncClient(self.root) as client:
+        async with AsyncClient(self.root, outgoing=Outgoing()) as client:
             admin = client.admin(self.cell)
 
             async def is_up() -> bool:

@@ -10,11 +10,12 @@ from sax_common.clock import SystemClock
 from sax_common.config import load
 from sax_model.config import ModelServerConfig
 from sax_model.server import ModelServer
+from sax_runtime.security import PLAIN
 from saxml.protobuf import custom_pb2_grpc, lm_pb2_grpc, modelet_pb2, modelet_pb2_grpc, vision_pb2_grpc
 
 
 @asynccontextmanager
-async def running_server(*flags, store=None, tracer=None):
+async def running_server(*flags, store=None, tracer=None, security=PLAIN):
     """Start a server with toy models on a free port and give stubs; stop it in order at the end."""
     config = load(
         ModelServerConfig,
@@ -39,6 +40,7 @@ async def running_server(*flags, store=None, tracer=None):
         clock=SystemClock(),
         request_end=ended.append,
         tracer=tracer,
+        security=security,
     )
     await server.start()
     try:
@@ -57,10 +59,10 @@ async def running_server(*flags, store=None, tracer=None):
         await server.stop()
 
 
-async def load_model(cell, key="/sax/test/m", path="toy.Ok", **fields):
+async def load_model(cell, key="/sax/test/m", path="toy.Ok", metadata=None, **fields):
     """Order a Load and wait for it."""
     request = modelet_pb2.LoadRequest(model_key=key, model_path=path, checkpoint_path="None", **fields)
-    await cell.modelet.Load(request, timeout=10)
+    await cell.modelet.Load(request, metadata=metadata, timeout=10)
 
 
 async def status(cell, **fields):
