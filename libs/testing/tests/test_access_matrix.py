@@ -70,6 +70,8 @@ EXPECTED_METHODS = {
     "sax.Admin/Update": {"alice"},
     "sax.Admin/Unpublish": {"alice"},
     "sax.Admin/Join": {"modelserver"},
+    "sax.Admin/Drain": {"alice"},
+    "sax.Admin/Undrain": {"alice"},
     "sax.Modelet/GetStatus": {"admin", "operator"},
 }
 REQUESTS = {

@@ -109,6 +109,11 @@ class Controller:
         """The clock that the machine lives by."""
         return self._clock.monotonic_ms()
 
+    @property
+    def unix_ms(self) -> int:
+        """Wall-clock time, for people."""
+        return self._clock.unix_ms()
+
     def may_act(self, term: Term) -> bool:
         """Tell whether something that belongs to `term` may be done now."""
         return self.machine.may_act(term, self.now_ms)

@@ -17,12 +17,13 @@ from sax_common.errors import Cancelled, InvalidArgument, SaxError
 from sax_common.watchable import WatchAnswer
 from sax_runtime import metrics
 from sax_runtime.authorization import caller, check_join
-from saxml.protobuf import admin_pb2, admin_pb2_grpc
+from saxml.protobuf import admin_pb2
 
 from sax_admin import wire
 from sax_admin.controller import fresh_bytes
 from sax_admin.core.commands import check_admin, model_of_cell, published
 from sax_admin.service_answers import EncodedAnswers
+from sax_admin.service_servers import ServerCalls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ LEADER_KEY = "sax-leader-address"
 READY_S = 3600.0
 
 
-class AdminService(admin_pb2_grpc.AdminServicer):
+class AdminService(ServerCalls):
     """Handlers of `sax.Admin` over one controller. `server_id` differs between any two process runs."""
 
     def __init__(self, controller: Controller, server_id: str) -> None:
@@ -76,6 +77,9 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         mutation = wire.unpublish_of(request, fresh_bytes(), _client(context))
         sequence = await self._mutate(context, "unpublish", mutation)
         return admin_pb2.UnpublishResponse(sequence=sequence)
+
+    def _client_of(self, context: grpc.aio.ServicerContext) -> str:
+        return _client(context)
 
     async def _mutate(self, context: grpc.aio.ServicerContext, operation: str, mutation: Mutation) -> int:
         self._leading(context)

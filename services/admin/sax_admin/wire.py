@@ -22,9 +22,11 @@ from sax_admin.core.cell import (
 )
 from sax_admin.core.commands import ModelDraft, Mutation, Publish, Unpublish, Update
 from sax_admin.core.events import Join, Token
-from sax_admin.core.servers import Order, OrderKind, Report, SeenModel, Status
+from sax_admin.core.servers import Order, OrderKind, Progress, Report, SeenModel, Status, Traffic
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from google.protobuf.message import Message
     from sax_common.watchable import WatchAnswer
 
@@ -230,6 +232,14 @@ def report_of(response: modelet_pb2.GetStatusResponse) -> Report:
             memory_bytes=model.memory_bytes,
             methods=tuple(sorted(stats.method for stats in model.method_stats)),
             load_fraction=model.load_fraction,
+            traffic=_traffic_of(model.method_stats),
+            progress=Progress(
+                queued=model.progress.queued_requests or sum(s.pending_reqs for s in model.method_stats),
+                running=model.progress.running_requests,
+                steps_finished=model.progress.steps_finished,
+                step_age_ms=model.progress.step_age_ms,
+                slowest_step_ms=model.progress.slowest_step_ms,
+            ),
         )
         for model in response.models
     }
@@ -241,6 +251,19 @@ def report_of(response: modelet_pb2.GetStatusResponse) -> Report:
         used_bytes=response.memory.used_bytes,
         is_draining=response.is_draining,
         is_dormant=response.server_status.state == modelet_pb2.GetStatusResponse.ServerStatus.DORMANT,
+    )
+
+
+def _traffic_of(methods: Iterable[modelet_pb2.GetStatusResponse.MethodStats]) -> Traffic:
+    """Add up the methods of one model; means are weighted by the calls that they are means of."""
+    stats = list(methods)
+    successes = sum(stat.successes_per_second for stat in stats)
+    time_s = sum(stat.mean_latency_on_success_per_second * stat.successes_per_second for stat in stats)
+    return Traffic(
+        successes_per_s=successes,
+        errors_per_s=sum(stat.errors_per_second for stat in stats),
+        mean_s=time_s / successes if successes else 0.0,
+        p99_s=max((stat.p99_latency_on_success_per_second for stat in stats), default=0.0),
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sax_common.errors import DeadlineExceeded
 
 from sax_admin.core.assignment import Held, Hold, Placement, Room, assign
+from sax_admin.core.draining import keep_serving
 from sax_admin.core.events import Answer, Effect, Forget, Join, Note, Poll, Send, Wake
 from sax_admin.core.liveness import POLL_DEAD_EVERY_MS, POLL_EVERY_MS, Liveness, majority_vanished
 from sax_admin.core.reconcile import UnloadBudget, Wanted, orders
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from sax_common.errors import SaxError
     from sax_common.names import ModelName
 
-    from sax_admin.core.cell import ModelSpec, ServerAddress, ServerHint, Term
+    from sax_admin.core.cell import CellState, ModelSpec, ServerAddress, ServerHint, Term
     from sax_admin.core.events import Token
     from sax_admin.core.views import ModelView, StatsView
 
@@ -219,21 +220,23 @@ class FleetState:
 
     def reconcile(
         self,
-        models: Mapping[ModelName, ModelSpec],
+        state: CellState,
         unpublished: Collection[ModelName],
         term: Term,
         now_ms: int,
     ) -> list[Effect]:
         """Place what is wanted, order the difference, and tell clients what is ready."""
+        models = state.models
+        for address, view in self.servers.items():
+            view.is_to_drain = address in state.draining
         gone = self.routes.follow(models)
         effects: list[Effect] = [Wake(gone)] if gone else []
         if self._is_observing(now_ms):
             return effects
         states = {address: view.liveness(now_ms) for address, view in self.servers.items()}
         is_frozen = self._freeze(states)
-        self.placement = assign(
-            models.values(), self._rooms(states, models, is_frozen=is_frozen), self.placement
-        )
+        placed = assign(models.values(), self._rooms(states, models, is_frozen=is_frozen), self.placement)
+        self.placement = keep_serving(placed, models, self.servers, now_ms)
         obedient = [
             view
             for address, view in self.servers.items()
@@ -274,7 +277,7 @@ class FleetState:
         for address, view in self.servers.items():
             state = states[address]
             is_there = state in (Liveness.ALIVE, Liveness.SUSPECT) or (state == Liveness.DEAD and is_frozen)
-            if not is_there or view.report.is_draining:
+            if not is_there or view.report.is_draining or view.is_to_drain:
                 continue
             for name in [name for name in view.attempts if name not in models]:
                 del view.attempts[name]

@@ -375,7 +375,7 @@ class Machine:
             return []
         self._is_dirty, self._reconciled_ms = False, now_ms
         placed = self.fleet.placement
-        effects = self.fleet.reconcile(self.journal.state.models, self._unpublished, self.term, now_ms)
+        effects = self.fleet.reconcile(self.journal.state, self._unpublished, self.term, now_ms)
         self.version += bool(effects) or placed != self.fleet.placement
         return effects
 

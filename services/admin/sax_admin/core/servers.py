@@ -61,8 +61,32 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Calls of one model on one server over the server's last minute: sums and means over its methods.
+
+    `p99_s` is the slowest method's; latencies are 0 while nothing succeeds.
+    """
+
+    successes_per_s: float = 0.0
+    errors_per_s: float = 0.0
+    mean_s: float = 0.0
+    p99_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What the engine of one model is doing. `step_age_ms` is 0 when no step is in flight."""
+
+    queued: int = 0
+    running: int = 0
+    steps_finished: int = 0
+    step_age_ms: int = 0
+    slowest_step_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SeenModel:
-    """One model as its server reports it."""
+    """One model as its server reports it. Traffic and progress are for people; nothing is decided by them."""
 
     status: Status
     digest: Digest = NO_DIGEST
@@ -70,6 +94,8 @@ class SeenModel:
     memory_bytes: int = 0
     methods: tuple[str, ...] = ()
     load_fraction: float = 0.0
+    traffic: Traffic = field(default_factory=Traffic)
+    progress: Progress = field(default_factory=Progress)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +130,10 @@ def next_attempt(last: Attempt | None, digest: Digest, reason: str, now_ms: int)
 
 @dataclass(slots=True, kw_only=True)
 class ServerView:
-    """Everything seen of one server. `answered_ms` is None until it has answered at this term."""
+    """Everything seen of one server. `answered_ms` is None until it has answered at this term.
+
+    `is_to_drain` is copied from what is wanted at each reconcile.
+    """
 
     address: ServerAddress
     data_address: str
@@ -116,6 +145,7 @@ class ServerView:
     is_polled: bool = False
     is_hinted: bool = False
     is_written_off: bool = False
+    is_to_drain: bool = False
     report: Report = field(default_factory=lambda: Report(models={}))
     ordered: dict[ModelName, Digest] = field(default_factory=dict)
     acls_told: dict[ModelName, Pairs] = field(default_factory=dict)
@@ -253,6 +283,8 @@ class ServerView:
             digest=NO_DIGEST if self.is_original else order.digest,
             memory_bytes=old.memory_bytes if old else 0,
             methods=old.methods if old else (),
+            traffic=old.traffic if old else Traffic(),
+            progress=old.progress if old else Progress(),
         )
 
     def _fail(self, order: Order, error: str, now_ms: int) -> None:

@@ -140,7 +140,7 @@ def _no_place(spec: ModelSpec, servers: Sequence[ServerView], placed: int, now_m
     if not suited:
         tags = ", ".join(sorted(constraints(spec.overrides)))
         return f"{_servers(len(offering))} offer the model path, but none has all the tags {tags}"
-    draining = sum(view.report.is_draining for view in suited)
+    draining = sum(view.report.is_draining or view.is_to_drain for view in suited)
     others = f" ({draining} draining)" if draining else ""
     return (
         f"{placed} placed, and no room for more: {_servers(len(suited))} of {len(alive)} offer the path "
