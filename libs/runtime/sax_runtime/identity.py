@@ -6,7 +6,8 @@ client by its common name. A bearer token gives a name. Who shows both is both. 
 gateway may then say for whom it calls (`sax-on-behalf-of`), and is judged as that client and nothing more; a
 caller in any other role that tries is refused.
 
-Nothing of a token or certificate is logged, only the name.
+Nothing of a token or certificate is logged, only the name. What follows from a certificate alone is
+remembered: a peer shows the same one with every call.
 """
 
 import ipaddress
@@ -14,6 +15,7 @@ import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sax_common.access import AclTable, Principal, Role
@@ -63,6 +65,7 @@ def principal_of(shown_by: Shown, *, cell: str, table: AclTable, hashes: tokens.
     return principal
 
 
+@lru_cache(maxsize=1024)
 def _from_certificate(certificate: Certificate, cell: str) -> Principal | None:
     for uri in certificate.uris:
         found = _SPIFFE.fullmatch(uri)
@@ -70,14 +73,19 @@ def _from_certificate(certificate: Certificate, cell: str) -> Principal | None:
             is_role_here = found[1] == cell and found[2] in set(Role)
             return Principal(
                 name=uri,
-                aliases=frozenset((*certificate.uris, certificate.common_name)) - {"", uri},
+                aliases=frozenset(_names(certificate)) - {uri},
                 roles=frozenset({Role(found[2])}) if is_role_here else frozenset(),
                 hosts=certificate.hosts,
             )
-    names = [name for name in (certificate.common_name, *certificate.uris) if name]
+    names = _names(certificate)
     if not names:
         return None  # Nothing that a list could hold.
     return Principal(name=names[0], aliases=frozenset(names[1:]), hosts=certificate.hosts)
+
+
+def _names(certificate: Certificate) -> list[str]:
+    """The names in a certificate that a list can hold and a header can carry."""
+    return [name for name in (certificate.common_name, *certificate.uris) if _NAME.fullmatch(name)]
 
 
 def _with_token(name: str, holder: Principal | None) -> Principal:
@@ -142,6 +150,7 @@ def peer_host(peer: str) -> str:
     return normal_host(split_host_port(rest)[0])
 
 
+@lru_cache(maxsize=1024)
 def normal_host(host: str) -> str:
     """Write a host in the one form in which hosts are compared."""
     if host.lower() == "localhost":

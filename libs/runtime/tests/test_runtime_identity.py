@@ -30,6 +30,14 @@ def test_nothing_shown_is_nobody():
     assert _who(Certificate()) is None
 
 
+def test_a_name_that_no_list_can_hold_is_none():
+    """A common name with blanks or line feeds is no name; the URI beside it is."""
+    assert _who(Certificate(common_name="Ann\r\nsax-role: admin")) is None
+    assert _who(Certificate(common_name="A B", uris=("spiffe://test/client/ann",))).names == {
+        "spiffe://test/client/ann"
+    }
+
+
 def test_a_uri_gives_name_and_role():
     """spiffe://<cell>/<role>/<name> of this cell gives its role; the common name is one more name."""
     who = _who(Certificate(common_name="m1", uris=("spiffe://test/modelserver/m1",)))
