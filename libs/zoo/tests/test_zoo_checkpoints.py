@@ -7,7 +7,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from gguf import GGMLQuantizationType, GGUFWriter
+from gguf import GGMLQuantizationType, GGUFWriter, quantize
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
@@ -23,10 +23,12 @@ from sax_zoo.testing.tiny_checkpoints import write_checkpoint
 
 
 def quiet(*_):
-    return None
+    """Take a report and say nothing."""
+    return
 
 
 def parameters(directory, dtype="float32"):
+    """Open a checkpoint and compare it with what its decoder needs."""
     opened = open_checkpoint(locate(str(directory)))
     return from_source(
         opened.source, opened.family, opened.config, dtype=dtype, report=quiet, check_cancelled=quiet
@@ -34,12 +36,14 @@ def parameters(directory, dtype="float32"):
 
 
 def raw(path: Path, header: object, data: bytes = b"") -> Path:
+    """Write a file with this header, honest or not."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
     return path
 
 
 def entry(dtype="F32", shape=(1,), span=(0, 4)) -> dict:
+    """Describe one tensor as a header does."""
     return {"dtype": dtype, "shape": list(shape), "data_offsets": list(span)}
 
 
@@ -170,9 +174,7 @@ def test_a_tensor_that_is_not_where_the_index_says_is_named(tmp_path):
 
 
 def test_all_mismatches_come_at_once(tmp_path):
-    """Missing, unexpected, misshapen and integer tensors are listed together, with file and tensor, before
-    anything is read.
-    """
+    """Missing, unexpected, misshapen and integer tensors are listed together, with file and tensor."""
     write_checkpoint(tmp_path, "llama")
     values = dict(load_file(tmp_path / "model.safetensors"))
     del values["model.norm.weight"]
@@ -276,8 +278,6 @@ def test_gguf_tensors_are_what_was_written(tmp_path):
 
 def test_gguf_quantised_tensors_are_dequantised(tmp_path):
     """Q8_0 comes back as float32 within its step."""
-    from gguf import quantize
-
     values = np.random.default_rng(1).standard_normal((4, 64), dtype=np.float32)
     writer = GGUFWriter(tmp_path / "q.gguf", "llama")
     writer.add_tensor("a", quantize(values, GGMLQuantizationType.Q8_0), raw_dtype=GGMLQuantizationType.Q8_0)
@@ -313,9 +313,7 @@ def test_an_unexpected_gguf_tensor_is_listed(tmp_path):
 
 
 def test_a_checkpoint_is_found_where_the_publisher_said(tmp_path):
-    """A GGUF file, a folder with one, a Hugging Face folder, and a folder with one checkpoint_<digits> are
-    found.
-    """
+    """GGUF files, folders with one, Hugging Face folders and single checkpoint_<digits> are found."""
     write_checkpoint(tmp_path / "hf" / "checkpoint_00000007", "llama")
     (tmp_path / "g").mkdir()
     gguf = write_gguf(tmp_path / "g" / "m.gguf")

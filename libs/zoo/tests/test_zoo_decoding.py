@@ -12,6 +12,7 @@ NOTHING = GenerateOptions()
 
 
 def rules(**changes) -> DecodingRules:
+    """Rules of a class such as hf.CausalLM."""
     values = {
         "top_k": 40,
         "temperature": 0.0,
@@ -23,6 +24,7 @@ def rules(**changes) -> DecodingRules:
 
 
 def decide(extra=None, options=NOTHING, **changes):
+    """Resolve with the LLaMA classes' defaults."""
     return resolve(rules(**changes), {**LX, **(extra or {})}, options, seed=11)
 
 

@@ -31,8 +31,8 @@ def opened(path) -> tuple[OpenCheckpoint, dict]:
 
 def live_logits(path: Path, tokens, **options) -> np.ndarray:
     """What the installed transformers compute now."""
-    import torch
-    from transformers import AutoModelForCausalLM
+    import torch  # noqa: PLC0415 - Only where it is installed.
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415
 
     model = AutoModelForCausalLM.from_pretrained(
         path, dtype=torch.float32, attn_implementation="eager", **options
@@ -43,9 +43,7 @@ def live_logits(path: Path, tokens, **options) -> np.ndarray:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_tiny_checkpoints_have_the_logits_of_transformers(tmp_path, variant, compared):
-    """Each rule of the family (biases, rope scalings, windows, head sizes, tying) gives the same logits
-    within 1e-4.
-    """
+    """Each rule of the family (biases, rope, windows, head sizes, tying) gives logits within 1e-4."""
     golden = np.load(GOLDEN / "tiny.npz")
     checkpoint, parameters = opened(write_checkpoint(tmp_path, variant))
     logits = forward(checkpoint.config, parameters, golden["tokens"].tolist())
@@ -60,9 +58,7 @@ def test_tiny_checkpoints_have_the_logits_of_transformers(tmp_path, variant, com
 
 @pytest.mark.model
 def test_smollm2_has_the_logits_of_transformers(smollm2, compared):
-    """Over 64 positions of SmolLM2 in float32 the largest difference is at most 2e-3, and every best token
-    is the same.
-    """
+    """Over 64 positions in float32 no logit differs by more than 2e-3, and all best tokens agree."""
     golden = np.load(GOLDEN / "smollm2.npz")
     checkpoint, parameters = opened(smollm2)
     tokens = golden["tokens"].tolist()
@@ -81,9 +77,7 @@ def test_smollm2_has_the_logits_of_transformers(smollm2, compared):
 
 @pytest.mark.model
 def test_smollm2_prompts_are_tokenised_as_its_own_tokenizer_does(smollm2):
-    """Ids agree with those of transformers, digits come one by one, nothing is put in front, and all endings
-    are known.
-    """
+    """Ids agree with transformers, digits come singly, nothing is put in front, all endings are known."""
     golden = np.load(GOLDEN / "smollm2.npz")
     tokenizer = open_checkpoint(locate(str(smollm2))).tokenizer
     assert tokenizer.encode_prompt(str(golden["prompt"]))[:64] == golden["tokens"].tolist()

@@ -21,13 +21,16 @@ from sax_zoo.testing.tiny_checkpoints import write_checkpoint
 GOLDEN = Path(__file__).parent / "golden"
 TINY = "saxml.server.pax.lm.params.lm_cloud.LmCloudSpmd2BTestTiny"
 FLOAT32 = {"FPROP_DTYPE": '"float32"', "NUM_CACHE_SLOTS": "8"}
+UNSTOPPED = {**FLOAT32, "STOP_TOKEN_IDS": "[255]"}
 
 
 def quiet(*_):
-    return None
+    """Take a report and say nothing."""
+    return
 
 
 def load(path, checkpoint, seed=0, report=quiet, **changes):
+    """Load a class of the registry with overrides."""
     registry.load_modules()
     cls = overrides.apply(registry.lookup(path), changes)
     return loading.load(cls, str(checkpoint), seed=seed, report=report, is_cancelled=lambda: False)
@@ -45,6 +48,7 @@ def run(model, *requests):
 
 
 def tokens_of(emissions, sample=0):
+    """All tokens of one sample."""
     return [token for each in emissions if each.sample == sample for token in each.tokens]
 
 
@@ -68,7 +72,7 @@ def noise():
 def test_greedy_tokens_are_those_of_transformers(tmp_path, variant):
     """16 greedy tokens through the engine equal the golden ones (every variant's logits: test_zoo_golden)."""
     golden = np.load(GOLDEN / "tiny.npz")
-    model = load("hf.CausalLM", write_checkpoint(tmp_path, variant), **FLOAT32, STOP_TOKEN_IDS="[255]")
+    model = load("hf.CausalLM", write_checkpoint(tmp_path, variant), **UNSTOPPED)
     call = GenerateCall(text="x", options=GenerateOptions(max_tokens=16, temperature=0.0))
     request = model.generate_request("a", call)
     prompt = tuple(golden["tokens"][:8].tolist())
@@ -81,7 +85,7 @@ def test_greedy_tokens_are_those_of_transformers(tmp_path, variant):
 def test_smollm2_says_what_transformers_says(smollm2):
     """32 greedy tokens of the packaged model in float32 equal the golden ones."""
     golden = np.load(GOLDEN / "smollm2.npz")
-    model = load("hf.CausalLM", smollm2, **FLOAT32, MAX_SEQ_LEN="256", STOP_TOKEN_IDS="[49151]")
+    model = load("hf.CausalLM", smollm2, MAX_SEQ_LEN="256", **UNSTOPPED)
     options = GenerateOptions(max_tokens=32, temperature=0.0)
     request = model.generate_request("a", GenerateCall(text=str(golden["question_text"]), options=options))
     assert request.prompt == tuple(golden["question"].tolist())
@@ -224,7 +228,7 @@ def test_the_same_seed_is_the_same_model():
     for _ in range(2):
         model = load(TINY, "None", seed=5, NUM_LAYERS="1")
         requests = [model.generate_request(name, GenerateCall(text="hello")) for name in "ab"]
-        answers.append([tokens_of(emissions) for emissions in run(model, *requests).values()])
+        answers.append([tokens_of(run(model, request)[request.request_id]) for request in requests])
         model.close()
     assert answers[0] == answers[1]
     assert answers[0][0] != answers[0][1]
@@ -259,9 +263,10 @@ def test_random_weights_have_the_spread_that_was_meant():
     """Matrices are normal with 1/sqrt(inputs), made from the seed and the name alone."""
     registry.load_modules()
     config = registry.lookup(TINY).decoder()
-    make = lambda seed: random_parameters(
-        config, seed=seed, dtype="bfloat16", report=quiet, check_cancelled=quiet
-    )
+
+    def make(seed):
+        return random_parameters(config, seed=seed, dtype="bfloat16", report=quiet, check_cancelled=quiet)
+
     values = make(1)["layers.1.ffn.up"].astype(np.float32)
     assert values.std() == pytest.approx(96**-0.5, rel=0.02)
     np.testing.assert_array_equal(make(1)["layers.1.ffn.up"], make(1)["layers.1.ffn.up"])

@@ -1,13 +1,10 @@
-"""Registry, overrides and extra inputs:
-
-names and values a publisher or client sends, taken exactly or refused by name.
-"""
+"""Registry, overrides and extra inputs: what is sent is taken exactly, or refused by name."""
 
 import math
 import sys
 
 import pytest
-from sax_common.errors import Cancelled, DataLoss, InvalidArgument, Unimplemented
+from sax_common.errors import Cancelled, DataLoss, InvalidArgument, SaxError, Unimplemented
 from sax_zoo import loading, overrides, registry
 from sax_zoo.extra_inputs import ExtraInputs, validate
 from sax_zoo.lm.template import LanguageModelTemplate
@@ -18,6 +15,7 @@ FULL = "saxml.server.pax.lm.params.lm_cloud.LmCloudSpmd2BTest"
 
 @pytest.fixture(autouse=True)
 def catalogue():
+    """Fill the registry, as a server does at its start."""
     registry.load_modules()
 
 
@@ -150,14 +148,12 @@ def test_a_value_that_cannot_be_honoured_fails_the_load(changes, error):
     """Nothing that a publisher sets is ignored: a feature that is not here is refused by name."""
     cls = overrides.apply(registry.lookup("hf.CausalLM"), changes)
     with pytest.raises(error, match=next(iter(changes))):
-        loading.load(cls, "/tmp/x", seed=0, report=lambda _: None, is_cancelled=lambda: False)
+        loading.load(cls, "/models/x", seed=0, report=lambda _: None, is_cancelled=lambda: False)
 
 
 @pytest.mark.parametrize("path", ["None", "/does/not/exist", "", "a b"])
 def test_a_load_without_a_checkpoint_names_the_path(path):
     """hf.CausalLM refuses None and paths that are not there."""
-    from sax_common.errors import SaxError
-
     with pytest.raises(SaxError) as error:
         loading.load(
             registry.lookup("hf.CausalLM"), path, seed=0, report=lambda _: None, is_cancelled=lambda: False

@@ -9,6 +9,7 @@ from sax_zoo.text.stream import StopScanner, StreamDecoder
 
 
 def byte_table(token: int) -> bytes:
+    """A vocabulary of the 256 bytes."""
     return bytes([token])
 
 
@@ -24,9 +25,7 @@ def test_text_cut_at_any_bytes_arrives_whole(text, data):
 
 @given(st.binary(max_size=40))
 def test_pieces_of_any_bytes_equal_the_lossy_whole(raw):
-    """Bytes that are no UTF-8 become U+FFFD in the same places, streamed or whole, and no piece has
-    surrogates.
-    """
+    """Bytes that are no UTF-8 become U+FFFD in the same places, streamed or whole; pieces encode."""
     decoder = StreamDecoder(byte_table)
     pieces = [decoder.push((byte,)) for byte in raw] + [decoder.finish()]
     for piece in pieces:

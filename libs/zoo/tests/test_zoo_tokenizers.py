@@ -46,6 +46,7 @@ def test_control_texts_become_ids_in_conversations_only():
 
 
 def sentencepiece_metadata() -> dict:
+    """Our SentencePiece model as GGUF stores one."""
     pieces = range(SPM.get_piece_size())
     kinds = [
         3 if SPM.is_control(i) else 2 if SPM.is_unknown(i) else 6 if SPM.is_byte(i) else 1 for i in pieces
@@ -103,10 +104,14 @@ def test_byte_level_text_decodes_as_the_library_decodes(tmp_path_factory, text):
 
 
 def metaspace_tokenizer(path, *, start: bool) -> None:
+    """Write a tokenizer.json in LLaMA's style."""
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "b", "▁a"]
     core = JsonTokenizer(
         models.BPE(
-            {piece: i for i, piece in enumerate(pieces)}, [("▁", "a")], byte_fallback=True, unk_token="<unk>"
+            {piece: i for i, piece in enumerate(pieces)},
+            [("▁", "a")],
+            byte_fallback=True,
+            unk_token="<unk>",  # noqa: S106 - A token, no password.
         )
     )
     core.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
@@ -126,9 +131,7 @@ def metaspace_tokenizer(path, *, start: bool) -> None:
 
 @pytest.mark.parametrize("start", [True, False])
 def test_llama_style_files_decode_spaces_and_bytes(tmp_path, start):
-    """`▁` is a space, byte pieces are bytes, the added first space goes, and the configuration decides about
-    <s>.
-    """
+    """`▁` is a space, byte pieces are bytes, the first space goes, the configuration decides about <s>."""
     metaspace_tokenizer(tmp_path, start=start)
     tokenizer = read_tokenizer(tmp_path, {"eos_token_id": [2, 7]})
     ids = tokenizer.encode_prompt("ab a é")
@@ -146,7 +149,7 @@ def test_all_endings_of_a_checkpoint_count(tmp_path):
 
 def test_a_decoder_that_needs_the_whole_text_is_refused(tmp_path):
     """WordPiece joins words by look-ahead; the error names it."""
-    core = JsonTokenizer(models.WordPiece({"a": 0}, unk_token="a"))
+    core = JsonTokenizer(models.WordPiece({"a": 0}, unk_token="a"))  # noqa: S106 - A token, no password.
     core.decoder = decoders.WordPiece()
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     core.save(str(tmp_path / "tokenizer.json"))

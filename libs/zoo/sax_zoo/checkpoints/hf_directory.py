@@ -37,11 +37,12 @@ class HfWeights:
         except BaseException:
             self.close()
             raise
+        self._tensors = {name: file.tensors[name] for name, file in self._file_of.items()}
 
     @property
     def tensors(self) -> Mapping[str, TensorInfo]:
         """Every tensor of every file."""
-        return {name: file.tensors[name] for name, file in self._file_of.items()}
+        return self._tensors
 
     def read(self, name: str) -> Array:
         """Values of one tensor as a read-only view of its file."""
