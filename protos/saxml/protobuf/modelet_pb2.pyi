@@ -122,18 +122,20 @@ class GetStatusResponse(_message.Message):
         used_bytes: int
         def __init__(self, total_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ...) -> None: ...
     class EngineProgress(_message.Message):
-        __slots__ = ("steps_finished", "queued_requests", "running_requests", "step_age_ms", "slowest_step_ms")
+        __slots__ = ("steps_finished", "queued_requests", "running_requests", "step_age_ms", "slowest_step_ms", "is_compiling")
         STEPS_FINISHED_FIELD_NUMBER: _ClassVar[int]
         QUEUED_REQUESTS_FIELD_NUMBER: _ClassVar[int]
         RUNNING_REQUESTS_FIELD_NUMBER: _ClassVar[int]
         STEP_AGE_MS_FIELD_NUMBER: _ClassVar[int]
         SLOWEST_STEP_MS_FIELD_NUMBER: _ClassVar[int]
+        IS_COMPILING_FIELD_NUMBER: _ClassVar[int]
         steps_finished: int
         queued_requests: int
         running_requests: int
         step_age_ms: int
         slowest_step_ms: int
-        def __init__(self, steps_finished: _Optional[int] = ..., queued_requests: _Optional[int] = ..., running_requests: _Optional[int] = ..., step_age_ms: _Optional[int] = ..., slowest_step_ms: _Optional[int] = ...) -> None: ...
+        is_compiling: bool
+        def __init__(self, steps_finished: _Optional[int] = ..., queued_requests: _Optional[int] = ..., running_requests: _Optional[int] = ..., step_age_ms: _Optional[int] = ..., slowest_step_ms: _Optional[int] = ..., is_compiling: bool = ...) -> None: ...
     class ModelWithStatus(_message.Message):
         __slots__ = ("model_key", "model_status", "failure_reason", "method_stats", "digest", "memory_bytes", "progress", "load_fraction")
         MODEL_KEY_FIELD_NUMBER: _ClassVar[int]

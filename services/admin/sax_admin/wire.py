@@ -239,6 +239,7 @@ def report_of(response: modelet_pb2.GetStatusResponse) -> Report:
                 steps_finished=model.progress.steps_finished,
                 step_age_ms=model.progress.step_age_ms,
                 slowest_step_ms=model.progress.slowest_step_ms,
+                is_compiling=model.progress.is_compiling,
             ),
         )
         for model in response.models

@@ -26,6 +26,7 @@ from sax_engine.core.engine import Engine
 from sax_engine.core.requests import EngineError
 from sax_runtime.logs import get_logger
 
+from sax_model.compiling import is_compiling
 from sax_model.device_faults import is_device_fault
 from sax_model.mailbox import (
     AddLane,
@@ -37,12 +38,14 @@ from sax_model.mailbox import (
     News,
     Refused,
     RemoveLane,
+    StepInFlight,
     Stepped,
     Stop,
     Submit,
 )
 
 MAILBOX_MAX = 4096
+COMPILE_LOOK_MS = 250
 
 _log = get_logger(__name__)
 
@@ -82,6 +85,12 @@ class DeviceThread:
         """Return for how long the lane's step in progress has run, 0 when none is."""
         started_ms = self._step_started_ms.get(lane)
         return 0 if started_ms is None else max(self._clock.monotonic_ms() - started_ms, 0)
+
+    def progress(self, lane: LaneId) -> StepInFlight:
+        """Return what the lane's step in progress is doing."""
+        age_ms = self.step_age_ms(lane)
+        # Looking at a stack costs; a step that is young needs no excuse.
+        return StepInFlight(age_ms, age_ms >= COMPILE_LOOK_MS and is_compiling(self._thread.ident))
 
     def oldest_step_ms(self) -> int:
         """Return the age of the step in progress of any lane."""

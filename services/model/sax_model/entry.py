@@ -18,7 +18,7 @@ from sax_model.core.lifecycle import Event, State
 from sax_model.core.method_stats import MethodReport, MethodStats
 from sax_model.hosted_model import HostedModel
 from sax_model.loader import LoadJob, LoadSpec
-from sax_model.mailbox import LaneId, Stepped
+from sax_model.mailbox import LaneId, StepInFlight, Stepped
 
 STEPS_REMEMBERED = 100
 
@@ -46,6 +46,7 @@ class ModelReport:
     snapshot: EngineSnapshot | None
     step_age_ms: int
     slowest_step_ms: int
+    is_compiling: bool
 
 
 class Entry:
@@ -140,7 +141,7 @@ class Entry:
         self.snapshot = news.snapshot
         self._step_times_ms.append(news.step_ms)
 
-    def report(self, now_ms: int, step_age_ms: int) -> ModelReport:
+    def report(self, now_ms: int, step: StepInFlight) -> ModelReport:
         """Return what GetStatus says; the entry must still be in the table."""
         if self.state is None:
             raise lifecycle.IllegalTransition(None, Event.UNLOAD)
@@ -153,7 +154,8 @@ class Entry:
             load_fraction=self.job.fraction if self.state is State.LOADING else 0.0,
             methods=tuple(method.stats.report(now_ms) for _, method in sorted(self.methods.items())),
             snapshot=self.snapshot,
-            step_age_ms=step_age_ms,
+            step_age_ms=step.age_ms,
+            is_compiling=step.is_compiling,
             slowest_step_ms=max(self._step_times_ms, default=0),
         )
 

@@ -91,3 +91,11 @@ class LaneRemoved:
 
 
 News = Stepped | Refused | LaneFailed | LaneRemoved
+
+
+@dataclass(frozen=True, slots=True)
+class StepInFlight:
+    """The step in progress of a lane: its age, 0 when there is none, and whether it waits for a compiler."""
+
+    age_ms: int
+    is_compiling: bool

@@ -88,7 +88,7 @@ class ModelServer:
         self._device = DeviceThread(asyncio.get_running_loop(), clock, self._dispatcher.deliver)
         self._dispatcher.attach(self._device)
         self._loader = Loader(load, clock, stall_ms=int(config.load_timeout_s * 1000))
-        self.table = ModelTable(health=self.health, clock=clock, step_age_ms=self._device.step_age_ms)
+        self.table = ModelTable(health=self.health, clock=clock, step_in_flight=self._device.progress)
         drain_ms = int(config.drain_s * 1000)
         self._orders = ModelOrders(self.table, self._loader, self._dispatcher, clock, drain_ms=drain_ms)
         self._runner = LanguageRunner(

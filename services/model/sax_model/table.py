@@ -23,16 +23,18 @@ from sax_model.core.lifecycle import Event, State
 from sax_model.engine_metrics import EngineMetrics
 from sax_model.entry import Entry, ModelReport, count_rejection
 from sax_model.hosted_model import HostedModel
-from sax_model.mailbox import LaneId, Stepped
+from sax_model.mailbox import LaneId, StepInFlight, Stepped
 
 
 class ModelTable:
     """Every model of the process. `server` is what admission sees of the process itself."""
 
-    def __init__(self, *, health: Health, clock: Clock, step_age_ms: Callable[[LaneId], int]) -> None:
+    def __init__(
+        self, *, health: Health, clock: Clock, step_in_flight: Callable[[LaneId], StepInFlight]
+    ) -> None:
         self._health = health
         self._clock = clock
-        self._step_age_ms = step_age_ms
+        self._step_in_flight = step_in_flight
         self._entries: dict[str, Entry] = {}
         self._lanes: dict[LaneId, Entry] = {}
         self._engine_metrics: dict[LaneId, EngineMetrics] = {}
@@ -95,7 +97,8 @@ class ModelTable:
         """Return what GetStatus says about each model, sorted by key."""
         now_ms = self._clock.monotonic_ms()
         return [
-            entry.report(now_ms, self._step_age_ms(entry.lane)) for _, entry in sorted(self._entries.items())
+            entry.report(now_ms, self._step_in_flight(entry.lane))
+            for _, entry in sorted(self._entries.items())
         ]
 
     @property

@@ -42,6 +42,7 @@ def model_status(
         message.progress.running_requests = report.snapshot.running
         message.progress.step_age_ms = report.step_age_ms
         message.progress.slowest_step_ms = report.slowest_step_ms
+        message.progress.is_compiling = report.is_compiling
     return message
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from sax_admin.core.cell import NO_DIGEST, Digest, ServerHint, ServerOffer, Term
 from sax_admin.core.liveness import Liveness, liveness
+from sax_admin.core.progress import LOOK_AGAIN_MS, EngineWatch
 
 if TYPE_CHECKING:
     from sax_common.names import ModelName
@@ -82,11 +83,12 @@ class Progress:
     steps_finished: int = 0
     step_age_ms: int = 0
     slowest_step_ms: int = 0
+    is_compiling: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenModel:
-    """One model as its server reports it. Traffic and progress are for people; nothing is decided by them."""
+    """One model as its server reports it. Traffic is for people; nothing is decided by it."""
 
     status: Status
     digest: Digest = NO_DIGEST
@@ -152,6 +154,7 @@ class ServerView:
     attempts: dict[ModelName, Attempt] = field(default_factory=dict)
     unload_attempts: dict[ModelName, Attempt] = field(default_factory=dict)
     in_flight: dict[ModelName, Order] = field(default_factory=dict)
+    engines: EngineWatch = field(default_factory=EngineWatch)
     orders_changed: int = 0
     unknown: bytes = b""
 
@@ -181,10 +184,11 @@ class ServerView:
     def is_ready(self, model: ModelName) -> bool:
         """Tell whether clients may be sent here for `model`, given that the server is alive.
 
-        Not while it drains, and not once something is under way that will take the model away.
+        Not while it drains or its engines stand still, nor once something is under way that will take the
+        model away.
         """
         seen = self.seen.get(model)
-        if seen is None or seen.status != Status.LOADED or self.report.is_draining:
+        if seen is None or seen.status != Status.LOADED or self.report.is_draining or self.engines.stuck:
             return False
         under_way = self.in_flight.get(model)
         if under_way is None or under_way.kind in (OrderKind.UPDATE_ACLS, OrderKind.LOAD):
@@ -222,6 +226,9 @@ class ServerView:
             return is_first
         changed = is_first or is_other_run or _differs(self.report, report)
         self.report = report
+        changed |= self.engines.note({name: seen.progress for name, seen in report.models.items()}, now_ms)
+        if self.engines.is_doubtful:
+            self.next_poll_ms = min(self.next_poll_ms, now_ms + LOOK_AGAIN_MS)
         self._note_failures(now_ms)
         for model in [m for m in self.ordered if m not in report.models and m not in self.in_flight]:
             del self.ordered[model]

@@ -82,6 +82,9 @@ def _replica(spec: ModelSpec, view: ServerView, now_ms: int) -> ReplicaView:
         reason = reason or attempt.reason
         # Between two tries the model is absent on the server, but for people it is a failed one.
         status = Status.FAILED if status == Status.NONE and spec.name not in view.in_flight else status
+    if view.engines.stuck and status == Status.LOADED:
+        longest_s = max(view.engines.stuck.values()) / 1000
+        reason = reason or f"its engine has finished no step for {longest_s:.0f} s"
     return ReplicaView(
         address=view.address,
         data_address=view.data_address,
@@ -111,7 +114,7 @@ def shortfall(
         if replica.status == Status.FAILED
     ]
     parts += [
-        f"{replica.address} does not answer or is draining"
+        f"{replica.address}: {replica.failure_reason or 'it does not answer or is draining'}"
         for replica in replicas
         if replica.status == Status.LOADED and not replica.is_ready
     ]
