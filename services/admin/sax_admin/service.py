@@ -186,8 +186,9 @@ class AdminService(ServerCalls):
         log = machine.fleet.routes.logs.get(name)
         if log is None or machine.fleet.is_silent:
             return None
-        if request.admin_server_id and request.admin_server_id != self._id_of(name):
-            # What this client knows comes from another leader: it gets everything, once (DESIGN D16).
+        if request.admin_server_id != self._id_of(name) and (request.admin_server_id or log.next_seqno):
+            # What this client knows comes from another leader, or it asks afresh and still has the addresses
+            # of before: it gets everything, once (DESIGN D16), for changes alone would not take those away.
             return WatchAnswer(log.next_seqno, has_full_set=True, values=log.values)
         answer = log.read(request.seqno if request.admin_server_id else 0)
         return answer if isinstance(answer, WatchAnswer) else None
