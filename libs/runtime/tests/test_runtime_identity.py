@@ -59,6 +59,7 @@ def test_a_token_gives_its_name():
 @pytest.mark.parametrize(
     "authorization",
     ["Bearer alice.wrong", f"Bearer bob{TOKEN[5:]}", f"Basic {TOKEN}", TOKEN, "Bearer ", f"Bearer {TOKEN}x"],
+    ids=["wrong", "of another", "another scheme", "no scheme", "empty", "longer"],
 )
 def test_a_wrong_token_is_unauthenticated_and_not_repeated(authorization):
     """The error does not hold what was sent."""
