@@ -72,6 +72,8 @@ class _Batch:
     state: CellState
     answers: list[Answer] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    # An earlier try of the same write ended unknown: it may still land, whatever became of later tries.
+    is_uncertain: bool = False
 
 
 class Journal:
@@ -160,15 +162,17 @@ class Journal:
         self, event: SlotEvent, term: Term, *, is_claim: bool
     ) -> tuple[list[Effect], Landed | Taken | None]:
         """Take in what became of the write under way; a claim that was surely not written is tried again."""
-        record = self.under_way
-        if record is None or record.sequence != event.sequence:
+        batch = self._in_flight
+        if batch is None or batch.record.sequence != event.sequence:
             return [], None
+        record = batch.record
         match event:
             case SlotWritten(_, _, crc):
                 return [], Landed(crc)
             case SlotRead():
                 return _judged(record, event, term)
             case SlotUnknown(_, sequence, reason):
+                batch.is_uncertain = True
                 text = f"Writing state record {sequence} ended unknown, reading it back: {reason}"
                 effects: list[Effect] = [Note(text, is_warning=True), ReadSlot(term, sequence)]
             case SlotRefused(_, sequence, is_taken, _) if is_taken:
@@ -176,7 +180,9 @@ class Journal:
             case SlotRefused(_, _, _, error):
                 effects = [Note(f"A state record was not written: {error.message}", is_warning=True)]
                 effects += (
-                    [CreateSlot(term, record, STORE_RETRY_MS)] if is_claim else self._not_written(error)
+                    [CreateSlot(term, record, STORE_RETRY_MS)]
+                    if is_claim or batch.is_uncertain
+                    else self._not_written(error)
                 )
         return effects, None
 
