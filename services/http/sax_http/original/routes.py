@@ -47,9 +47,26 @@ _TAG = "Sax (original routes)"
 def original_routes(services: Services) -> APIRouter:
     """Make the router."""
     router = APIRouter(tags=[_TAG])
+    _add_reading(router, services)
+    _add_changes(router, services)
 
-    def admin(model: str) -> AdminClient:
-        return services.client.admin(cell_of(ModelName(model)))
+    @router.post("/generate", summary="Generate text", **takes(GenerateBody))
+    async def generate(request: Request) -> Response:
+        body = await _body(GenerateBody, request)
+        result = await unless_disconnected(_generate(services, body), request.receive)
+        texts = ((one.text, one.score) for one in result.texts)
+        return _printed(generate_answer(texts, legacy=services.is_legacy_generate))
+
+    return router
+
+
+def _admin(services: Services, model: str) -> AdminClient:
+    """Return the client of the admin whose cell the model is in."""
+    return services.client.admin(cell_of(ModelName(model)))
+
+
+def _add_reading(router: APIRouter, services: Services) -> None:
+    """Add the routes that only look."""
 
     @router.get("/", summary="Say what this is")
     async def index() -> Response:
@@ -58,7 +75,7 @@ def original_routes(services: Services) -> APIRouter:
     @router.get("/listcell", summary="Show one published model", **takes(ModelBody, in_query=True))
     async def listcell(request: Request) -> Response:
         body = await _body(ModelBody, request)
-        found = await admin(body.model).list(body.model)
+        found = await _admin(services, body.model).list(body.model)
         return _printed(
             {
                 "model": body.model,
@@ -75,10 +92,14 @@ def original_routes(services: Services) -> APIRouter:
         models = await services.client.admin(CellName(body.sax_cell)).list_all()
         return _printed([model.model_id for model in models])
 
+
+def _add_changes(router: APIRouter, services: Services) -> None:
+    """Add the routes that change what is wanted."""
+
     @router.post("/publish", summary="Publish a model", **takes(PublishBody))
     async def publish(request: Request) -> Response:
         body = await _body(PublishBody, request)
-        await admin(body.model).publish(
+        await _admin(services, body.model).publish(
             body.model, body.model_path, body.checkpoint, int(body.replicas), body.overrides
         )
         services.directory.forget()
@@ -87,7 +108,7 @@ def original_routes(services: Services) -> APIRouter:
     @router.put("/update", summary="Change a published model", **takes(PublishBody))
     async def update(request: Request) -> Response:
         body = await _body(PublishBody, request)
-        await admin(body.model).update(
+        await _admin(services, body.model).update(
             body.model,
             model_path=body.model_path,
             checkpoint=body.checkpoint,
@@ -100,18 +121,9 @@ def original_routes(services: Services) -> APIRouter:
     @router.post("/unpublish", summary="Take a model away", **takes(ModelBody))
     async def unpublish(request: Request) -> Response:
         body = await _body(ModelBody, request)
-        await admin(body.model).unpublish(body.model)
+        await _admin(services, body.model).unpublish(body.model)
         services.directory.forget()
         return _printed({"model": body.model})
-
-    @router.post("/generate", summary="Generate text", **takes(GenerateBody))
-    async def generate(request: Request) -> Response:
-        body = await _body(GenerateBody, request)
-        result = await unless_disconnected(_generate(services, body), request.receive)
-        texts = ((one.text, one.score) for one in result.texts)
-        return _printed(generate_answer(texts, legacy=services.is_legacy_generate))
-
-    return router
 
 
 async def _generate(services: Services, body: GenerateBody) -> GenerateResult:
