@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from sax_admin.config_main import configure
 from sax_admin.server import AdminServer, Settings
 from sax_client import AsyncClient
+from sax_common.access import IDENTITY
 from sax_common.clock import SystemClock
 from sax_common.config import load
 from sax_common.errors import NotFound
@@ -29,7 +30,7 @@ from sax_http.server import serve
 from sax_http.services import Services
 from sax_model.config import ModelServerConfig
 from sax_model.server import ModelServer
-from sax_runtime import tokens
+from sax_runtime import access_rules, tokens
 from sax_runtime.authorization import MissingRule
 from sax_runtime.channels import open_channel
 from sax_runtime.health import Health
@@ -244,6 +245,21 @@ async def test_every_rpc_of_every_server_is_refused_to_who_may_not_call_it(cell,
         assert len(methods) > 8
         refused = await _refused(cell, address, methods, caller)
         assert refused == {name for name in methods if caller not in _expected(name)}
+
+
+@pytest.fixture
+def _loosened(monkeypatch):
+    """Plant the bug that this file is for: a rule that lets too many in."""
+    monkeypatch.setitem(access_rules.GRPC_RULES, "sax.Modelet/Load", IDENTITY)
+
+
+@pytest.mark.usefixtures("_loosened")
+async def test_a_loosened_rule_is_found(cell):
+    """With one rule loosened a client gets further than expected, so the matrix fails."""
+    address = f"127.0.0.1:{cell.model.port}"
+    methods = await _methods(cell, address)
+    refused = await _refused(cell, address, methods, "client")
+    assert {name for name in methods if "client" not in _expected(name)} - refused == {"sax.Modelet/Load"}
 
 
 async def test_every_service_is_in_the_matrix(cell):
