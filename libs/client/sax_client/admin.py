@@ -16,6 +16,7 @@ from sax_common.errors import Aborted, InvalidArgument, NotFound, SaxError
 from saxml.protobuf import admin_pb2
 
 from sax_client import reasons, wire
+from sax_client.fleet import FleetReport, fleet_report
 from sax_client.rpc import CallFailed
 from sax_client.watch import Watcher
 
@@ -127,6 +128,22 @@ class AdminClient:
         """Counts of the cell's model servers, or of those that serve one model."""
         request = admin_pb2.StatsRequest(model_id=self._own(model_id) if model_id else "")
         return wire.stats(await self._read("Stats", request, timeout_s))
+
+    async def servers(self, address: str = "", *, timeout_s: float = DEFAULT_TIMEOUT_S) -> FleetReport:
+        """All model servers of the cell, or one. Raises NotFound, and Unimplemented at an original admin."""
+        request = admin_pb2.ListServersRequest(address=address)
+        return fleet_report(await self._read("ListServers", request, timeout_s))
+
+    async def drain(self, address: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Have the models of a server moved elsewhere, and give it none until `undrain`.
+
+        Durable when this returns, empty some time later. Raises NotFound, and Unimplemented at an original.
+        """
+        await self._change("Drain", admin_pb2.DrainRequest(address=address), timeout_s)
+
+    async def undrain(self, address: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Give a drained server models again. Raises NotFound, and Unimplemented at an original."""
+        await self._change("Undrain", admin_pb2.UndrainRequest(address=address), timeout_s)
 
     async def wait_for_ready(
         self, model_id: str, replicas: int, *, timeout_s: float = READY_TIMEOUT_S

@@ -45,7 +45,7 @@ async def find_leader(store: ObjectStore, cell: CellName, *, root: str) -> str:
     if await store.read(config_name(cell)) is None:
         raise FailedPrecondition(
             f"There is no Sax cell {cell} under {root}: check the name and the root, "
-            f"or make it with sax-admin-config --sax_cell={cell} --sax_root={root} --fs_root=<directory>."
+            f"or make it with saxutil --sax_root={root} create {cell} <directory of the state> acl/all."
         )
     raise _no_admin(cell, root)
 

@@ -202,8 +202,8 @@ def stats(message: admin_pb2.StatsResponse) -> Stats:
     kinds = sorted(
         (
             ServerTypeStat(
-                _enum_name(admin_pb2.ModelServer.ChipType, stat.chip_type),
-                _enum_name(admin_pb2.ModelServer.ChipTopology, stat.chip_topology),
+                enum_name(admin_pb2.ModelServer.ChipType, stat.chip_type),
+                enum_name(admin_pb2.ModelServer.ChipTopology, stat.chip_topology),
                 stat.num_replicas,
             )
             for stat in message.model_server_type_stats
@@ -213,9 +213,10 @@ def stats(message: admin_pb2.StatsResponse) -> Stats:
     return Stats(tuple(kinds), dict(sorted(message.num_servers_by_servable_model_path.items())))
 
 
-def _enum_name(
+def enum_name(
     enum: type[admin_pb2.ModelServer.ChipType | admin_pb2.ModelServer.ChipTopology], number: int
 ) -> str:
+    """Give an enum number its name; a number that this program does not know stays one."""
     names = {value: name for name, value in enum.items()}
     return names.get(number, str(number))
 

@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 from saxml.protobuf import admin_pb2, admin_pb2_grpc, common_pb2, lm_pb2, lm_pb2_grpc
 
+from sax_testing.fake_fleet import FleetCalls
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
     from types import TracebackType
@@ -56,11 +58,12 @@ class Scripted:
             await context.abort(_STATUS[code], message)
 
 
-class FakeAdmin(Scripted, admin_pb2_grpc.AdminServicer):
+class FakeAdmin(Scripted, FleetCalls):
     """An admin server. `is_original` makes it speak like the original: no terms, no replica states."""
 
     def __init__(self, *, server_id: str = "fake_1", term: int = 1, is_original: bool = False) -> None:
-        super().__init__()
+        Scripted.__init__(self)
+        FleetCalls.__init__(self)
         self.server_id = server_id
         self.term = 0 if is_original else term
         self.is_original = is_original
@@ -99,18 +102,18 @@ class FakeAdmin(Scripted, admin_pb2_grpc.AdminServicer):
 
     async def Publish(self, request: Any, context: Any) -> Any:  # noqa: N802 - the RPC's name
         """Publish and place; the same operation id is answered again without effect."""
-        await self._enter("Publish", request, context)
+        await self.enter_leading("Publish", request, context)
         if not self._is_repeated(request, "Publish"):
             if request.model.model_id in self.models:
                 await context.abort(
                     grpc.StatusCode.ALREADY_EXISTS, f"{request.model.model_id} is already published"
                 )
             self._place(request.model, self.servers[: request.model.requested_num_replicas])
-        return admin_pb2.PublishResponse(sequence=self._sequence)
+        return admin_pb2.PublishResponse(sequence=self.sequence)
 
     async def Update(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Replace the specification."""
-        await self._enter("Update", request, context)
+        await self.enter_leading("Update", request, context)
         published = await self._find(request.model.model_id, context)
         if request.expected_generation not in {0, published.model.generation}:
             await context.abort(grpc.StatusCode.ABORTED, "the model has changed")
@@ -121,28 +124,28 @@ class FakeAdmin(Scripted, admin_pb2_grpc.AdminServicer):
             request.model.model_id,
             self.servers[: request.model.requested_num_replicas],
         )
-        return admin_pb2.UpdateResponse(sequence=self._sequence)
+        return admin_pb2.UpdateResponse(sequence=self.sequence)
 
     async def Unpublish(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Remove the model and end its watches."""
-        await self._enter("Unpublish", request, context)
+        await self.enter_leading("Unpublish", request, context)
         if not self._is_repeated(request, "Unpublish"):
             await self._find(request.model_id, context)
             del self.models[request.model_id], self._addresses[request.model_id]
             del self._logs[request.model_id]
             self._notify()
-        return admin_pb2.UnpublishResponse(sequence=self._sequence)
+        return admin_pb2.UnpublishResponse(sequence=self.sequence)
 
     async def List(self, request: Any, context: Any) -> Any:  # noqa: N802
         """One model, or all of them."""
-        await self._enter("List", request, context)
+        await self.enter_leading("List", request, context)
         if request.model_id:
             return admin_pb2.ListResponse(published_models=[await self._find(request.model_id, context)])
         return admin_pb2.ListResponse(published_models=self.models.values())
 
     async def Stats(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Every running server is a CPU server that serves hf.CausalLM."""
-        await self._enter("Stats", request, context)
+        await self.enter_leading("Stats", request, context)
         stat = admin_pb2.ModelServerTypeStat(
             chip_type=admin_pb2.ModelServer.CHIP_TYPE_CPU,
             chip_topology=admin_pb2.ModelServer.CHIP_TOPOLOGY_1,
@@ -155,7 +158,7 @@ class FakeAdmin(Scripted, admin_pb2_grpc.AdminServicer):
 
     async def WaitForReady(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Return when enough addresses are placed."""
-        await self._enter("WaitForReady", request, context)
+        await self.enter_leading("WaitForReady", request, context)
         await self._find(request.model_id, context)
         while len(self._addresses.get(request.model_id, ())) < request.num_replicas:
             await self._changed.wait()
@@ -166,7 +169,7 @@ class FakeAdmin(Scripted, admin_pb2_grpc.AdminServicer):
 
         A request that names another server id gets a full set, which an original does not do.
         """
-        await self._enter("WatchLoc", request, context)
+        await self.enter_leading("WatchLoc", request, context)
         await self._find(request.model_id, context)
         is_fresh = request.admin_server_id != self.server_id
         seqno = 0 if is_fresh else request.seqno
@@ -188,10 +191,20 @@ class FakeAdmin(Scripted, admin_pb2_grpc.AdminServicer):
     # Inside.
 
     @property
-    def _sequence(self) -> int:
+    def sequence(self) -> int:
+        """Number of the last change; an original tells none."""
         return 0 if self.is_original else len(self.operations) + 1
 
-    async def _enter(self, method: str, request: Any, context: Any) -> None:
+    @property
+    def placed(self) -> dict[str, list[str]]:
+        """Where each server's models are, by server address."""
+        return {
+            server.address: sorted(name for name, at in self._addresses.items() if server.address in at)
+            for server in self.servers
+        }
+
+    async def enter_leading(self, method: str, request: Any, context: Any) -> None:
+        """Do what every call begins with; a standby refuses."""
         if self.is_standby:
             self.calls[method] += 1
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not the leader")

@@ -55,6 +55,8 @@ class Command:
 
 
 _ADMIN, _LM, _ACL, _CHAT = "commands_admin", "commands_lm", "commands_acl", "commands_chat"
+_CELLS, _SERVERS, _DOCTOR = "commands_cells", "commands_servers", "commands_doctor"
+_CSV = Flag("csv", default=False, help="print comma-separated values instead of tables")
 
 COMMANDS = (
     Command("help", "[subcommand]", "describe subcommands and their syntax", 0, 1, "commands_help:show_help"),
@@ -75,7 +77,7 @@ COMMANDS = (
         1,
         f"{_ADMIN}:ls",
         (
-            Flag("csv", default=False, help="print comma-separated values instead of tables"),
+            _CSV,
             Flag("details", default=True, help="what a model is and where it is served"),
             Flag("acls", default=True, help="who may call the methods of a model"),
             Flag("status", default=False, help="the state of each replica of a model"),
@@ -122,7 +124,59 @@ COMMANDS = (
         "count model servers by kind and by what they can serve",
         1,
         1,
-        f"{_ADMIN}:stats",
+        f"{_SERVERS}:stats",
+        (_CSV, _OUTPUT),
+    ),
+    Command(
+        "servers",
+        "<cell>",
+        "list the model servers of a cell: kind, status, models, queue, memory",
+        1,
+        1,
+        f"{_SERVERS}:servers",
+        (_CSV, _OUTPUT),
+    ),
+    Command(
+        "drain",
+        "[<cell>] <server address>",
+        "move all models of a model server elsewhere and give it none until undrain",
+        1,
+        2,
+        f"{_SERVERS}:drain",
+        (Flag("wait", default=False, help="return only when the server is empty"),),
+    ),
+    Command(
+        "undrain",
+        "[<cell>] <server address>",
+        "give a drained model server models again",
+        1,
+        2,
+        f"{_SERVERS}:undrain",
+    ),
+    Command(
+        "create",
+        "<cell> <directory or gs://bucket/path of its state> <admin ACL>",
+        "make a cell; the ACL acl/all lets everybody publish",
+        3,
+        3,
+        f"{_CELLS}:create",
+    ),
+    Command(
+        "delete",
+        "<cell>",
+        "remove a cell and its state for good, after asking",
+        1,
+        1,
+        f"{_CELLS}:delete",
+        (Flag("force", default=False, help="even if models are published or its admin server runs"),),
+    ),
+    Command(
+        "doctor",
+        "[<cell>]",
+        "check root, cells, admin servers, model servers and models, and say what to do",
+        0,
+        1,
+        f"{_DOCTOR}:doctor",
         (_OUTPUT,),
     ),
     Command("getacl", "<cell> | <model ID> [all | <method>]", "print an ACL", 1, 2, f"{_ACL}:getacl"),

@@ -1,12 +1,11 @@
-"""Subcommands that ask the admin server: ls, publish, unpublish, update, update_checkpoint, watch, stats."""
+"""Subcommands that ask the admin server: ls, publish, unpublish, update, update_checkpoint, watch."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sax_client import ModelStatus, reasons
+from sax_client import ModelStatus, cells, reasons
 from sax_common import names
-from sax_common.roots import CELLS_PREFIX
 
 from sax_util.context import CommandFailed, is_watched, say, write
 from sax_util.goflags import UsageError
@@ -38,13 +37,11 @@ async def ls(call: Call) -> int:
 
 
 async def _ls_cells(call: Call) -> None:
-    store = await call.client.store()
-    objects = await store.list(CELLS_PREFIX)
-    cells = sorted({name.split("/")[1] for name in objects if name.count("/") >= CELL_PARTS})
+    found = [cell.rpartition("/")[2] for cell in await cells.list_cells(call.client)]
     if call.is_json:
-        call.show_json({"cells": [f"{ALL_CELLS}/{cell}" for cell in cells]})
+        call.show_json({"cells": [f"{ALL_CELLS}/{cell}" for cell in found]})
         return
-    rows = [[str(index), cell] for index, cell in enumerate(cells)]
+    rows = [[str(index), cell] for index, cell in enumerate(found)]
     call.show(["#", "Cell"], rows, is_csv=bool(call.flags["csv"]))
 
 
@@ -209,27 +206,4 @@ async def watch(call: Call) -> int:
             lines = ["Reset", *(f"+ {address}" for address in sorted(answer.full_set))]
         lines += [f"{'+' if change.is_addition else '-'} {change.address}" for change in answer.mutations]
         write("".join(f"{line}\n" for line in lines))
-    return 0
-
-
-async def stats(call: Call) -> int:
-    """Print two tables: servers by kind, and servers by model path."""
-    name = call.args[0]
-    if name.count("/") == CELL_PARTS:
-        found = await call.client.admin(name).stats(timeout_s=call.timeout_s)
-    else:
-        found = await admin_of(call, name).stats(name, timeout_s=call.timeout_s)
-    if call.is_json:
-        kinds = [
-            {"chip_type": kind.chip_type, "chip_topology": kind.chip_topology, "servers": kind.count}
-            for kind in found.server_types
-        ]
-        call.show_json({"server_types": kinds, "servers_by_model_path": dict(found.servers_by_model_path)})
-        return 0
-    kinds_rows = [[kind.chip_type, kind.chip_topology, str(kind.count)] for kind in found.server_types]
-    call.show(["Chip Type", "Chip Topology", "# of Servers"], kinds_rows)
-    call.show(
-        ["Model Path", "# of Servers"],
-        [[path, str(count)] for path, count in found.servers_by_model_path.items()],
-    )
     return 0

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 LOCAL = "commands_help:"
 HELP_FLAGS = frozenset({"-h", "--h", "-help", "--help"})
-CHANGES = frozenset({"publish", "unpublish", "update", "update_checkpoint", "setacl"})
+CHANGES = frozenset({"publish", "unpublish", "update", "update_checkpoint", "setacl", "create", "delete"})
 
 HINTS = """
  - If it took too long, raise --sax_timeout (it is {timeout:g}s).
