@@ -46,6 +46,7 @@ from sax_admin.core.events import (
     Tick,
     Token,
     Wake,
+    WakeUp,
     WriteLease,
 )
 
@@ -217,6 +218,8 @@ class Controller:
                 self._spawn(self._poll(effect))
             case Send():
                 self._spawn(self._send(effect))
+            case WakeUp():
+                self._spawn(self._wake_up(effect))
             case Forget(address):
                 self._fleet.forget(address)
             case Lead(term):
@@ -338,6 +341,13 @@ class Controller:
             return
         metrics.ORDERS.labels(order=order.kind.value, outcome="ok").inc()
         self.tell(OrderDone(order, None))
+
+    async def _wake_up(self, effect: WakeUp) -> None:
+        try:
+            await self._fleet.wake_up(effect)
+        except SaxError as error:
+            # Said again when the server is still missed after a while.
+            _log.warning("a server was not woken up", server=effect.address, reason=error.message)
 
 
 def fresh_bytes() -> bytes:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sax_runtime.outgoing import Outgoing
 
     from sax_admin.core.cell import ServerAddress, Term
+    from sax_admin.core.events import WakeUp
 
 POLL_S = 2.0
 # An original answers GetStatus from the thread that loads models; its own admin allows it 10 s.
@@ -75,6 +76,12 @@ class Fleet:
             OrderKind.UPDATE_CHECKPOINT: stub.UpdateLoaded,
         }
         await _call(methods[order.kind], order_request(order), ORDER_S)
+
+    async def wake_up(self, effect: WakeUp) -> None:
+        """Tell a dormant server to wake up. Raises SaxError with the server's words."""
+        stub = self._stub(effect.address, keepalive=bool(effect.incarnation))
+        request = modelet_pb2.WakeUpRequest(term=effect.term, incarnation=effect.incarnation)
+        await _call(stub.WakeUp, request, POLL_ORIGINAL_S)
 
     def forget(self, address: ServerAddress) -> None:
         """Close the connection to a server; calls on it end."""

@@ -149,7 +149,8 @@ def publish_of(request: admin_pb2.PublishRequest, fresh: bytes, client: str) -> 
 
 def update_of(request: admin_pb2.UpdateRequest, fresh: bytes, client: str) -> Mutation:
     """Read an Update call."""
-    return _mutation(request, Update(draft_of(request.model), request.expected_generation), fresh, client)
+    update = Update(draft_of(request.model), request.expected_generation, request.allow_downtime)
+    return _mutation(request, update, fresh, client)
 
 
 def unpublish_of(request: admin_pb2.UnpublishRequest, fresh: bytes, client: str) -> Mutation:
@@ -252,6 +253,7 @@ def report_of(response: modelet_pb2.GetStatusResponse) -> Report:
         used_bytes=response.memory.used_bytes,
         is_draining=response.is_draining,
         is_dormant=response.server_status.state == modelet_pb2.GetStatusResponse.ServerStatus.DORMANT,
+        rejections_per_s=response.server_status.stats.early_rejection_errors_per_second,
     )
 
 

@@ -35,7 +35,8 @@ async def update(cell, **changes):
         model_id=M, model_path=spec.model_path, checkpoint_path=checkpoint, requested_num_replicas=replicas
     )
     model.overrides.update(changes.pop("overrides", {}))
-    await cell.stub.Update(admin_pb2.UpdateRequest(model=model), timeout=10)
+    request = admin_pb2.UpdateRequest(model=model, allow_downtime=changes.pop("allow_downtime", False))
+    await cell.stub.Update(request, timeout=10)
 
 
 async def test_only_loaded_replicas_are_advertised(cell):
@@ -129,11 +130,13 @@ async def test_an_update_of_the_checkpoint_reloads(cell, eventually):
 
 
 async def test_an_update_of_the_overrides_loads_again(cell, eventually):
-    """Overrides cannot be changed in place: the model is unloaded and loaded."""
+    """Overrides cannot be changed in place: the model is unloaded and loaded, if the gap is accepted."""
     async with joined(cell) as fake:
         await cell.publish()
         await cell.ready()
-        await update(cell, overrides={"BATCH_SIZE": "4"})
+        with pytest.raises(grpc.RpcError, match="allow_downtime"):
+            await update(cell, overrides={"BATCH_SIZE": "4"})
+        await update(cell, overrides={"BATCH_SIZE": "4"}, allow_downtime=True)
         await eventually(lambda: fake.kinds() == ["load", "unload", "load"])
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, NewType
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class ModelSpec:
     unknown: bytes = b""
 
 
+@lru_cache(maxsize=16_384)
 def digest_of(spec: ModelSpec) -> Digest:
     """Name what a server must load: 16 bytes of uuid, path and overrides, then 16 of the checkpoint.
 

@@ -73,10 +73,14 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Replace a model's whole spec; `expected_generation` 0 means whatever it is now."""
+    """Replace a model's whole spec; `expected_generation` 0 means whatever it is now.
+
+    `allow_downtime` accepts that nobody serves the model while its only replica reloads.
+    """
 
     draft: ModelDraft
     expected_generation: int = 0
+    allow_downtime: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +322,25 @@ def _admin_acl(state: CellState, name: ModelName) -> str:
     """The model's own admin list; empty for a model that is not there, about which only the cell's learn."""
     spec = state.models.get(name)
     return spec.admin_acl if spec is not None else ""
+
+
+def spec_after(state: CellState, update: Update) -> tuple[ModelSpec | None, ModelSpec]:
+    """Return what is wanted of a model now (None: it is not published) and what an update would make of it.
+
+    Nothing is checked; `decide` does that.
+    """
+    draft = update.draft
+    name = names.ModelName(draft.model_id)
+    old = state.models.get(name)
+    new = ModelSpec(
+        name=name,
+        model_path=draft.model_path,
+        checkpoint_path=draft.checkpoint_path,
+        replicas=draft.replicas,
+        overrides=draft.overrides,
+        uuid=old.uuid if old is not None else b"",
+    )
+    return old, new
 
 
 def published(state: CellState, name: ModelName) -> ModelSpec:

@@ -310,6 +310,15 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
+class WakeUp:
+    """Tell a dormant server that it is missed."""
+
+    address: ServerAddress
+    term: Term
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True)
 class Forget:
     """Close the connection to a server."""
 
@@ -351,6 +360,7 @@ Effect = (
     | StepDown
     | Poll
     | Send
+    | WakeUp
     | Forget
     | Answer
     | Wake

@@ -13,12 +13,14 @@ from sax_common.errors import DeadlineExceeded
 
 from sax_admin.core.assignment import Held, Hold, Placement, Room, assign
 from sax_admin.core.draining import keep_serving
-from sax_admin.core.events import Answer, Effect, Forget, Join, Note, Poll, Send, Wake
+from sax_admin.core.events import Answer, Effect, Forget, Join, Note, Poll, Send, Wake, WakeUp
 from sax_admin.core.liveness import POLL_DEAD_EVERY_MS, POLL_EVERY_MS, Liveness, majority_vanished
 from sax_admin.core.reconcile import UnloadBudget, Wanted, orders
+from sax_admin.core.rolling import refusal
 from sax_admin.core.routing import Routes, ready_addresses
 from sax_admin.core.servers import Order, OrderKind, Report, ServerView, Status
 from sax_admin.core.views import model_stats_view, model_view, stats_view
+from sax_admin.core.waker import WAKE_AGAIN_MS, Sleeper, whom_to_wake
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from sax_common.names import ModelName
 
     from sax_admin.core.cell import CellState, ModelSpec, ServerAddress, ServerHint, Term
+    from sax_admin.core.commands import Mutation
     from sax_admin.core.events import Token
     from sax_admin.core.views import ModelView, StatsView
 
@@ -142,7 +145,24 @@ class FleetState:
             paths = len(view.offer.model_paths)
             effects.append(Note(f"Model server {address} joined with {paths} servable paths"))
             self.are_hints_dirty = True
+        effects += self._wake(view, now_ms, term)
         return effects, changed or is_back or bool(joins)
+
+    def _wake(self, told: ServerView, now_ms: int, term: Term) -> list[Effect]:
+        """Wake servers that are missed, judged whenever a sleeping one has told its rates."""
+        if not told.report.is_dormant:
+            return []
+        homes = {
+            name: [_sleeper(view) for view in self.servers.values() if name in view.seen]
+            for name in told.seen
+        }
+        effects: list[Effect] = []
+        for address in whom_to_wake(homes):
+            view = self.servers[address]
+            if now_ms >= view.wake_at_ms:
+                view.wake_at_ms = now_ms + WAKE_AGAIN_MS
+                effects += [Note(f"Waking server {address}"), WakeUp(address, term, view.report.incarnation)]
+        return effects
 
     def not_answered(self, address: ServerAddress, now_ms: int) -> None:
         """Take in a failed poll: somebody who waits to join is asked again soon."""
@@ -290,6 +310,10 @@ class FleetState:
             )
         return rooms
 
+    def refusal(self, mutation: Mutation, state: CellState, now_ms: int) -> SaxError | None:
+        """Return why what runs now forbids a mutation; None when it does not."""
+        return refusal(mutation, state, self.placement, self.servers, now_ms)
+
     def view(self, spec: ModelSpec, now_ms: int) -> ModelView:
         """Show one model with what is known of its replicas."""
         view = model_view(spec, self.servers, self.placement, now_ms)
@@ -307,6 +331,11 @@ class FleetState:
     def hints(self) -> tuple[ServerHint, ...]:
         """Return what the next record remembers of the servers."""
         return tuple(self.servers[address].hint() for address in sorted(self.servers))
+
+
+def _sleeper(view: ServerView) -> Sleeper:
+    report = view.report
+    return Sleeper(view.address, report.is_dormant, report.rejections_per_s, view.rejections_before_per_s)
 
 
 def _held(view: ServerView) -> dict[ModelName, Held]:

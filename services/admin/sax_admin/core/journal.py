@@ -41,6 +41,8 @@ from sax_admin.core.events import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sax_common.names import ModelName
+
     from sax_admin.core.events import Token
 
 # At the bound a caller is told to come back: 16 records' worth is over a second of a slow bucket.
@@ -106,6 +108,12 @@ class Journal:
     def has_pending(self) -> bool:
         """True when mutations wait for the next record."""
         return bool(self._pending)
+
+    def unpublished(self) -> set[ModelName]:
+        """Return the models that somebody unpublished lately and nobody published again."""
+        operations = self.state.operations.values()
+        gone = {operation.model for operation in operations if operation.kind == "unpublish"}
+        return {model for model in gone if model is not None and model not in self.state.models}
 
     def start(self, claim: Record) -> None:
         """Make the claim the record under way."""

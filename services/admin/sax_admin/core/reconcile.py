@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sax_admin.core.cell import NO_DIGEST, digest_of, same_but_checkpoint
+from sax_admin.core.rolling import may_reload
 from sax_admin.core.servers import Order, OrderKind, ServerView, Status
 
 if TYPE_CHECKING:
@@ -88,7 +89,10 @@ def orders(wanted: Wanted, servers: Iterable[ServerView], budget: UnloadBudget, 
         wanted=wanted,
         budget=budget,
         loaded=sum(seen.status == Status.LOADED for view in views for seen in view.seen.values()),
-        rolling={name: _may_reload(spec, wanted, by_address) for name, spec in wanted.models.items()},
+        rolling={
+            name: may_reload(spec, wanted.placement.get(name, ()), by_address)
+            for name, spec in wanted.models.items()
+        },
         now_ms=now_ms,
     )
     homes: dict[ServerAddress, list[ModelName]] = {}
@@ -187,28 +191,6 @@ def _next_for_loaded(one: _Round, spec: ModelSpec, view: ServerView) -> OrderKin
         return None
     one.rolling[spec.name] -= 1
     return OrderKind.UPDATE_CHECKPOINT if same_but_checkpoint(loaded, wanted) else OrderKind.UNLOAD
-
-
-def _may_reload(spec: ModelSpec, wanted: Wanted, views: Mapping[ServerAddress, ServerView]) -> int:
-    """Return how many replicas of a model may start to reload: one, or 30 %, less those not back yet.
-
-    A replica that failed with the new spec counts as not back: a broken checkpoint stops the roll and the
-    old one goes on serving.
-    """
-    digest = digest_of(spec)
-    placed = wanted.placement.get(spec.name, ())
-    away = 0
-    for address in placed:
-        view = views.get(address)
-        if view is None:
-            continue
-        seen = view.seen.get(spec.name)
-        attempt = view.attempts.get(spec.name)
-        is_away = spec.name in view.in_flight and view.in_flight[spec.name].kind != OrderKind.UPDATE_ACLS
-        is_away = is_away or seen is None or seen.status != Status.LOADED
-        is_old_failure = attempt is not None and attempt.digest != digest
-        away += is_away and not is_old_failure
-    return max(1, int(GUARDED_SHARE * len(placed))) - away
 
 
 def _order(

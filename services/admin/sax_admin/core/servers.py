@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # Wait after the first failed attempt; doubled for each further one up to the bound.
 RETRY_FIRST_MS = 2_000
 RETRY_LAST_MS = 300_000
+# What a model takes while it loads, compared with what it takes afterwards; our model server's own figure.
+BESIDE_HEADROOM = 1.5
 
 
 class Status(IntEnum):
@@ -111,6 +113,7 @@ class Report:
     used_bytes: int = 0
     is_draining: bool = False
     is_dormant: bool = False
+    rejections_per_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,8 @@ class ServerView:
     unload_attempts: dict[ModelName, Attempt] = field(default_factory=dict)
     in_flight: dict[ModelName, Order] = field(default_factory=dict)
     engines: EngineWatch = field(default_factory=EngineWatch)
+    rejections_before_per_s: float = 0.0
+    wake_at_ms: int = 0
     orders_changed: int = 0
     unknown: bytes = b""
 
@@ -193,8 +198,16 @@ class ServerView:
         under_way = self.in_flight.get(model)
         if under_way is None or under_way.kind in (OrderKind.UPDATE_ACLS, OrderKind.LOAD):
             return True
-        # Our servers go on with the old checkpoint while they load the new one beside it.
-        return under_way.kind == OrderKind.UPDATE_CHECKPOINT and not self.is_original
+        # Our servers go on with the old checkpoint while they load the new one, if both fit.
+        return under_way.kind == OrderKind.UPDATE_CHECKPOINT and self.fits_beside(model)
+
+    def fits_beside(self, model: ModelName) -> bool:
+        """Tell whether the server goes on serving `model` while it loads another checkpoint of it."""
+        seen = self.seen.get(model)
+        if self.is_original or seen is None:
+            return False
+        free_bytes = self.report.total_bytes - self.report.used_bytes
+        return not self.report.total_bytes or free_bytes > BESIDE_HEADROOM * seen.memory_bytes
 
     def hint(self) -> ServerHint:
         """Return what to remember of this server for the next leader."""
@@ -225,6 +238,7 @@ class ServerView:
             self.next_poll_ms = now_ms
             return is_first
         changed = is_first or is_other_run or _differs(self.report, report)
+        self.rejections_before_per_s = report.rejections_per_s if is_first else self.report.rejections_per_s
         self.report = report
         changed |= self.engines.note({name: seen.progress for name, seen in report.models.items()}, now_ms)
         if self.engines.is_doubtful:
@@ -303,6 +317,7 @@ def _differs(one: Report, other: Report) -> bool:
     """Tell whether two reports differ in what decisions depend on: not progress, nor use of memory."""
     return (
         one.is_draining != other.is_draining
+        or one.is_dormant != other.is_dormant
         or one.incarnation != other.incarnation
         or one.total_bytes != other.total_bytes
         or one.models.keys() != other.models.keys()
