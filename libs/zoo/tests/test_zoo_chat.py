@@ -37,6 +37,12 @@ def test_a_template_that_misbehaves_fails_its_own_request(source):
         ChatTemplate(source, {}).render([ChatMessage("user", "hi")])
 
 
+def test_templates_find_what_transformers_gives_them():
+    """`tools` is there and none, and tojson writes plain JSON."""
+    template = ChatTemplate("{{ tools is none }} {{ messages | tojson }}", {})
+    assert template.render([ChatMessage("u", "<é>")]) == 'True [{"role": "u", "content": "<é>"}]'
+
+
 @pytest.mark.parametrize("source", ["{% for %}", "{{", "x" * 300_000, "{% import 'os' %}{{ nope( }}"])
 def test_a_template_that_does_not_compile_fails_the_load(source):
     """A syntax error or a monster is refused before anything is served."""

@@ -53,9 +53,16 @@ def tokens_of(emissions, sample=0):
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
+def progress():
+    """What the load of `tiny` reported."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory, progress):
     """A loaded tiny LLaMA in float32."""
-    model = load("hf.CausalLM", write_checkpoint(tmp_path_factory.mktemp("tiny"), "llama"), **FLOAT32)
+    path = write_checkpoint(tmp_path_factory.mktemp("tiny"), "llama")
+    model = load("hf.CausalLM", path, report=progress.append, **FLOAT32)
     yield model
     model.close()
 
@@ -126,14 +133,14 @@ def test_scores_are_sums_over_the_suffix(tiny, tmp_path):
         assert tiny.score_of(emissions[request.request_id]) == pytest.approx(expected, abs=1e-3)
 
 
-def test_a_load_tells_how_far_it_is(tmp_path):
+@pytest.mark.usefixtures("tiny")
+def test_a_load_tells_how_far_it_is(progress):
     """Progress goes from checking over bytes read to preparing, and ends at the total."""
-    seen = []
-    load("hf.CausalLM", write_checkpoint(tmp_path, "llama"), report=seen.append, **FLOAT32).close()
-    assert [seen[0].phase, seen[1].phase, seen[-1].phase] == [Phase.CHECKING, Phase.READING, Phase.PREPARING]
-    done = [each.done_bytes for each in seen]
+    phases = [each.phase for each in progress]
+    assert [phases[0], phases[1], phases[-1]] == [Phase.CHECKING, Phase.READING, Phase.PREPARING]
+    done = [each.done_bytes for each in progress]
     assert done == sorted(done)
-    assert seen[-1].done_bytes == seen[-1].total_bytes > 0
+    assert progress[-1].done_bytes == progress[-1].total_bytes > 0
 
 
 def test_a_load_can_be_cancelled_between_tensors(tmp_path):

@@ -138,6 +138,7 @@ def test_an_override_that_does_not_fit_is_named(key, value, words):
     [
         ({"USE_BEAM_SEARCH": "true"}, Unimplemented),
         ({"FAIL_ON_INPUT_TRUNCATION": "false"}, Unimplemented),
+        ({"ICI_MESH_SHAPE": "[1, 1, 4]"}, Unimplemented),
         ({"BATCH_SIZE": "0"}, InvalidArgument),
         ({"FPROP_DTYPE": '"int8"'}, InvalidArgument),
         ({"EXTRA_INPUTS": '{"cf_guidance_scale": 1}'}, InvalidArgument),

@@ -153,6 +153,8 @@ def _from_gguf(fields: Fields, shapes: Shapes, *, rotary: Rotary) -> DecoderConf
     width = fields.integer(f"{arch}.embedding_length")
     head_dim = fields.integer(f"{arch}.attention.key_length", width // heads)
     scaling: RopeScaling | None = gguf_rope_scaling(fields, arch)
+    max_len = fields.integer(f"{arch}.context_length")
+    window = fields.integer(f"{arch}.attention.sliding_window", max_len)
     return DecoderConfig(
         vocab_size=shapes.get("token_embd.weight", (0,))[0] or fields.integer(f"{arch}.vocab_size"),
         num_layers=fields.integer(f"{arch}.block_count"),
@@ -161,7 +163,7 @@ def _from_gguf(fields: Fields, shapes: Shapes, *, rotary: Rotary) -> DecoderConf
         num_heads=heads,
         num_kv_heads=fields.integer(f"{arch}.attention.head_count_kv", heads),
         head_dim=head_dim,
-        max_len=fields.integer(f"{arch}.context_length"),
+        max_len=max_len,
         norm_eps=fields.number(f"{arch}.attention.layer_norm_rms_epsilon"),
         rotary=rotary,
         rotary_dim=fields.integer(f"{arch}.rope.dimension_count", head_dim),
@@ -171,6 +173,7 @@ def _from_gguf(fields: Fields, shapes: Shapes, *, rotary: Rotary) -> DecoderConf
         attn_out_bias="blk.0.attn_output.bias" in shapes,
         ffn_bias="blk.0.ffn_up.bias" in shapes,
         qk_norm="blk.0.attn_q_norm.weight" in shapes,
+        sliding_window=window if window < max_len else None,
         tied_embedding="output.weight" not in shapes,
     )
 

@@ -7,6 +7,7 @@ kept, because published configurations name them, and `check` refuses every valu
 the feature off: nothing is ignored in silence.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -146,6 +147,11 @@ class LanguageModelTemplate(ServableModel):
                 raise Unimplemented(
                     f"{cls.__name__}.{name} = {getattr(cls, name)!r}: this server does not have that feature."
                 )
+        if math.prod(cls.ICI_MESH_SHAPE) != 1:
+            raise Unimplemented(
+                f"{cls.__name__}.ICI_MESH_SHAPE is {list(cls.ICI_MESH_SHAPE)}: this server computes on "
+                "one device."
+            )
         for name, least in _AT_LEAST.items():
             value = getattr(cls, name)
             if value is not None and min(as_tuple(value), default=least - 1) < least:

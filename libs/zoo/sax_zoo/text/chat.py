@@ -8,6 +8,7 @@ its budget fails that request, never the server.
 The variables are those that `transformers` gives: messages, add_generation_prompt, bos_token, eos_token, ...
 """
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -66,6 +67,8 @@ class ChatTemplate:
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
         environment.globals["raise_exception"] = _refuse
+        # jinja2's own escapes for HTML, which is not what a model was taught.
+        environment.filters["tojson"] = _json
         self._special_texts = dict(special_texts)
         try:
             tree = _with_ticks(environment.parse(source))
@@ -84,6 +87,8 @@ class ChatTemplate:
             **self._special_texts,
             "messages": [{"role": message.role, "content": message.content} for message in messages],
             "add_generation_prompt": True,
+            "tools": None,
+            "documents": None,
             _TICK: budget.tick,
         }
         parts: list[str] = []
@@ -133,6 +138,10 @@ def _with_ticks(tree: nodes.Template) -> nodes.Template:
     tree.set_lineno(1)
     tree.set_environment(tree.environment)  # type: ignore[arg-type]  # Set by parse(); the stub allows None.
     return tree
+
+
+def _json(value: object, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def _refuse(message: str) -> str:

@@ -47,7 +47,7 @@ def from_json(path: Path, config: Mapping[str, Any]) -> Tokenizer:
     prefix = _forced_start(core, config, texts)
 
     def encode_prompt(text: str) -> list[int]:
-        return _forced(list(core.encode(text).ids), prefix)
+        return list(core.encode(text).ids) if prefix is None else prefix + encode_plain(text)
 
     def encode_plain(text: str) -> list[int]:
         return list(core.encode(text, add_special_tokens=False).ids)
@@ -86,12 +86,6 @@ def _forced_start(
     if start is None or not config["add_bos_token"]:
         return []
     return [start]
-
-
-def _forced(ids: list[int], prefix: list[int] | None) -> list[int]:
-    if not prefix or ids[:1] == prefix:
-        return ids
-    return prefix + ids
 
 
 def _kinds(decoder: Any) -> list[Mapping[str, Any]]:
