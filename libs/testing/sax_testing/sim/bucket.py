@@ -86,7 +86,9 @@ class BucketPort:
     `is_cut` is true while the process cannot reach the store at all.
     """
 
-    def __init__(self, world: World, truth: Truth, host: Host, faults: StoreFaults, chance: random.Random) -> None:
+    def __init__(
+        self, world: World, truth: Truth, host: Host, faults: StoreFaults, chance: random.Random
+    ) -> None:
         """Connect `host`; `chance` is drawn from in the order of its calls."""
         self._world = world
         self._truth = truth

@@ -123,7 +123,11 @@ class Client(Caller):
         except SaxError:
             return
         else:
-            listed = answer if isinstance(answer, admin_pb2.ListResponse) else admin_pb2.ListResponse.FromString(answer)
+            listed = (
+                answer
+                if isinstance(answer, admin_pb2.ListResponse)
+                else admin_pb2.ListResponse.FromString(answer)
+            )
             self._oracle.read(name, floor, listed.published_models[0].model.generation)
 
     def _model(self) -> ModelName:
@@ -141,7 +145,10 @@ class Client(Caller):
         self._count += 1
         expected = history.generations[-1] if kind == "update" and self.chance.random() < 0.4 else 0  # noqa: PLR2004
         operation = Operation(
-            operation_id=f"{self.host.name}-{self._count}", kind=kind, model=name, expected_generation=expected
+            operation_id=f"{self.host.name}-{self._count}",
+            kind=kind,
+            model=name,
+            expected_generation=expected,
         )
         self._oracle.began(operation)
         await self._see_through(operation, self._request(operation))
@@ -240,11 +247,18 @@ class Watcher(Caller):
             if answer.mutations or answer.next_seqno:
                 oracle.breach("I20", f"{self.model}: another log goes on without a full set")
         elif answer.full_set is None and answer.next_seqno != before.seqno + len(answer.mutations):
-            oracle.breach("I20", f"{self.model}: {len(answer.mutations)} changes from {before.seqno} to {answer.next_seqno}")
+            oracle.breach(
+                "I20",
+                f"{self.model}: {len(answer.mutations)} changes from {before.seqno} to {answer.next_seqno}",
+            )
         slack_ms = STALE_MS + oracle.lately_stopped_ms
-        for address in sorted(after.addresses - (before.addresses if answer.full_set is None else frozenset())):
+        for address in sorted(
+            after.addresses - (before.addresses if answer.full_set is None else frozenset())
+        ):
             if not self._ready.was_ready(address, self.model, slack_ms):
-                oracle.breach("I9", f"{address} is advertised for {self.model} and was not ready there lately")
+                oracle.breach(
+                    "I9", f"{address} is advertised for {self.model} and was not ready there lately"
+                )
         if before.addresses and not after.addresses:
             oracle.seen["watchers left without an address"] += 1
             self._check_blank(before.addresses)

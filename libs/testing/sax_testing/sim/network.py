@@ -67,15 +67,26 @@ class Network:
         return bool(self.cuts) and self.cuts.get((source, target), 0) > 0
 
     def call(
-        self, source: Host, target: str, method: str, args: tuple[Any, ...], *, timeout_ms: float, is_copyable: bool = False
+        self,
+        source: Host,
+        target: str,
+        method: str,
+        args: tuple[Any, ...],
+        *,
+        timeout_ms: float,
+        is_copyable: bool = False,
     ) -> asyncio.Future[Any]:
         """Call a process; the future ends with the answer or with a SaxError."""
         future = source.create_future()
-        self._world.after(timeout_ms / source.rate, source, wake, future, DeadlineExceeded("no answer in time"))
+        self._world.after(
+            timeout_ms / source.rate, source, wake, future, DeadlineExceeded("no answer in time")
+        )
         for at_ms in self._arrivals(is_copyable=is_copyable):
             self._calls += 1
             if not self.is_cut(source.name, target):
-                self._world.after(at_ms, None, self._arrive, self._calls, source, target, method, args, future)
+                self._world.after(
+                    at_ms, None, self._arrive, self._calls, source, target, method, args, future
+                )
         return future
 
     def _arrivals(self, *, is_copyable: bool) -> list[float]:
@@ -92,7 +103,13 @@ class Network:
         return self._faults.hop_ms * (0.3 + 1.4 * draw)
 
     def _arrive(
-        self, number: int, source: Host, target: str, method: str, args: tuple[Any, ...], future: asyncio.Future[Any]
+        self,
+        number: int,
+        source: Host,
+        target: str,
+        method: str,
+        args: tuple[Any, ...],
+        future: asyncio.Future[Any],
     ) -> None:
         station = self._stations.get(target)
         if station is None or not station.host.is_alive:

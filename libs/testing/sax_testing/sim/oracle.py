@@ -111,6 +111,8 @@ class Oracle:
         """A process is sending a change to the store."""
         if name == self._lease_name:
             self._lease_sent[data] = host.local_ms()
+        else:
+            self.acts(host, f"writes {name}")
 
     def changed(self, host: Host, name: str, data: bytes) -> None:
         """An object has changed."""
@@ -124,7 +126,7 @@ class Oracle:
             return
         number = roots.slot_of(name)
         if number is not None:
-            self._record(host, number, state_pb2.StateRecord.FromString(data[HEAD_BYTES :]))
+            self._record(host, number, state_pb2.StateRecord.FromString(data[HEAD_BYTES:]))
 
     def _record(self, host: Host, number: int, record: StateRecord) -> None:
         last = self.last
@@ -134,11 +136,15 @@ class Oracle:
             self.seen["late writes to a collected number"] += 1
             return
         if record.sequence != number or number != (last.sequence if last else 0) + 1:
-            self.breach("I1", f"record {record.sequence} under number {number} after {last and last.sequence}")
+            self.breach(
+                "I1", f"record {record.sequence} under number {number} after {last and last.sequence}"
+            )
         if last is not None and record.term < last.term:
             self.breach("I1", f"record {number} has term {record.term} after {last.term}")
         if last is not None and record.term == last.term and record.leader_address != last.leader_address:
-            self.breach("I7", f"{record.leader_address} and {last.leader_address} both write at term {record.term}")
+            self.breach(
+                "I7", f"{record.leader_address} and {last.leader_address} both write at term {record.term}"
+            )
         self.seen["takeovers"] += last is not None and record.term > last.term
         new = self._new_operations(number, record)
         self.seen["several changes in one record"] += len(new) > 1
@@ -155,7 +161,9 @@ class Oracle:
         new.reverse()
         kept = len(self.last.operations) if self.last else 0
         if len(record.operations) != kept + len(new):
-            self.breach("I4", f"record {number} keeps {len(record.operations)} operations of {kept} and {len(new)}")
+            self.breach(
+                "I4", f"record {number} keeps {len(record.operations)} operations of {kept} and {len(new)}"
+            )
         for operation in new:
             if operation.operation_id in self.applied:
                 self.breach("I4", f"record {number} applies {operation.operation_id} again")
@@ -181,7 +189,9 @@ class Oracle:
             self._changed_ms[operation.model] = self.world.now_ms
             operation.position = self.history(operation.model).add(generation)
         if wanted != models:
-            changed = sorted(name for name in wanted.keys() | models.keys() if wanted.get(name) != models.get(name))
+            changed = sorted(
+                name for name in wanted.keys() | models.keys() if wanted.get(name) != models.get(name)
+            )
             self.breach("I3", f"record {number} changes {changed} without an operation")
         self._by_name = models
 
@@ -235,7 +245,9 @@ class Oracle:
         if operation.operation_id in self.applied:
             self.breach("I4", f"{operation} was refused ({kind}) and is in a record")
         if not self.history(operation.model).explains(operation, kind):
-            self.breach("I5", f"{operation} was refused with {kind}, which was not so at any moment of the call")
+            self.breach(
+                "I5", f"{operation} was refused with {kind}, which was not so at any moment of the call"
+            )
 
     def read(self, name: ModelName, floor: int, generation: int) -> None:
         """A client was told that a model has a generation, 0 when it is not published."""

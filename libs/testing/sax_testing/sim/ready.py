@@ -139,4 +139,6 @@ class ReadyLog:
         self._started[key] = [*recent, now_ms]
         # 2 s, 4 s, 8 s: three tries fit into ten seconds, one more may follow an unpublish and a publish.
         if len(recent) + 1 > 5:  # noqa: PLR2004
-            self._oracle.breach("I10", f"{server} is told {len(recent) + 1} times in 10 s to load {order.model}")
+            self._oracle.breach(
+                "I10", f"{server} is told {len(recent) + 1} times in 10 s to load {order.model}"
+            )

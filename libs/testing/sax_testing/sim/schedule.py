@@ -179,5 +179,3 @@ def _check_records(cell: Cell) -> None:
         if crc is not None and record.previous_crc != crc:
             cell.oracle.breach("I1", f"record {number} does not name the checksum of the record before it")
         crc = found_crc
-
-

@@ -52,7 +52,9 @@ class World:
             self.now_ms = max(self.now_ms, at_ms)
             self.steps += 1
             if self.steps > STEPS_MAX:
-                raise RuntimeError(f"A schedule did {STEPS_MAX} steps by {self.now_ms:.0f} ms: it does not end.")
+                raise RuntimeError(
+                    f"A schedule did {STEPS_MAX} steps by {self.now_ms:.0f} ms: it does not end."
+                )
             if host is None:
                 do(*args)
             else:
