@@ -58,17 +58,27 @@ class LoopThread:
     def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
         """Step through an asynchronous generator; leaving early closes it there."""
         end = object()
+        step_under_way: asyncio.Task[Any] | None = None
 
         async def step() -> Any:
+            nonlocal step_under_way
+            step_under_way = asyncio.current_task()
             return await anext(items, end)
+
+        async def close() -> None:
+            # After Ctrl-C the step may still be on its way out; a generator cannot be closed while it runs.
+            if step_under_way is not None and not step_under_way.done():
+                step_under_way.cancel()
+                await asyncio.wait([step_under_way])
+            aclose = getattr(items, "aclose", None)
+            if aclose is not None:
+                await aclose()
 
         try:
             while (item := self.run(step())) is not end:
                 yield item
         finally:
-            aclose = getattr(items, "aclose", None)
-            if aclose is not None:
-                self.run(aclose())
+            self.run(close())
 
     def stop(self) -> None:
         """End the loop and the thread."""
