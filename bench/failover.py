@@ -34,6 +34,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from dataclasses import dataclass, field
@@ -95,6 +96,8 @@ def bucket_server() -> Iterator[int]:
     """Run an emulator with one bucket; gives its port."""
     server = FakeGCSServer()
     server.start()
+    # It logs every request into a pipe and stops answering once that is full.
+    threading.Thread(target=server._process.stderr.read, daemon=True).start()  # noqa: SLF001
     try:
         body = json.dumps({"name": "cells"}).encode()
         url = f"{server.url}/storage/v1/b?project=p"
@@ -132,6 +135,11 @@ class Cell:
             found = await self.store.read(roots.location_name(CELL))
             self.leader = admin_pb2.Location.FromString(found.data).location if found else ""
         return self.leader
+
+    def logs(self) -> str:
+        """Return the last lines of every admin."""
+        logs = sorted(self.folder.glob("admin-*.log"))
+        return "\n".join(f"{log.name}\n" + "\n".join(log.read_text().splitlines()[-12:]) for log in logs)
 
     def stop_all(self) -> None:
         """End every process."""
@@ -232,7 +240,7 @@ async def strike(cell: Cell, load: Load, mode: str, chance: random.Random) -> fl
     while await cell.find_leader() == leader or len(load.acks) < count + 5:
         await asyncio.sleep(0.02)
         if time.monotonic() - struck > 40:  # noqa: PLR2004
-            raise TimeoutError(f"nobody took over from {leader} within 40 s of {mode}")
+            raise TimeoutError(f"nobody took over from {leader} within 40 s of {mode}\n{cell.logs()}")
     gap_s = max(later - earlier for earlier, later in itertools.pairwise(load.acks[max(0, count - 1) :]))
     if mode == "stop":
         await asyncio.sleep(max(0.0, resume_s - (time.monotonic() - struck)))

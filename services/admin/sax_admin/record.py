@@ -1,9 +1,4 @@
-"""State records as bytes: protobuf in a frame with a checksum.
-
-    8 bytes  "SAXSTAT1"
-    4 bytes  payload length, little endian
-    4 bytes  CRC-32C of the length and the payload, little endian
-    n bytes  sax.state.StateRecord
+"""State records as bytes: `sax.state.StateRecord` in the frame of `sax_common.sealed`.
 
 Any flipped byte and any truncation is detected; a damaged record is refused, never skipped, for it may hold
 acknowledged changes. Fields of a newer program survive decode and encode (see `wire`).
@@ -14,14 +9,13 @@ nearly all of it is the same as in the record before.
 
 from __future__ import annotations
 
-import struct
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import google_crc32c
 from google.protobuf.message import DecodeError
 from sax_common.errors import DataLoss
 from sax_common.names import ModelName
+from sax_common.sealed import seal, unseal
 from saxml.protobuf import admin_pb2, state_pb2
 
 from sax_admin.core.cell import (
@@ -38,10 +32,6 @@ from sax_admin.wire import model_of, offer_of, server_of, spec_of, unknown_field
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-MAGIC = b"SAXSTAT1"
-_HEAD = struct.Struct("<8sII")
-_LENGTH = struct.Struct("<I")
 
 
 def encode(record: Record) -> tuple[bytes, int]:
@@ -72,22 +62,12 @@ def encode(record: Record) -> tuple[bytes, int]:
             record.unknown,
         )
     )
-    crc = _crc(payload)
-    return _HEAD.pack(MAGIC, len(payload), crc) + payload, crc
+    return seal(payload)
 
 
 def decode(data: bytes) -> tuple[Record, int]:
     """Read a record and its checksum. Raises DataLoss for anything that `encode` did not write."""
-    if len(data) < _HEAD.size:
-        raise DataLoss(f"a state record of {len(data)} bytes is shorter than its head of {_HEAD.size}")
-    magic, length, crc = _HEAD.unpack_from(data)
-    payload = data[_HEAD.size :]
-    if magic != MAGIC:
-        raise DataLoss(f"a state record begins with {MAGIC!r}, not with {magic!r}")
-    if length != len(payload):
-        raise DataLoss(f"a state record says it has {length} bytes and has {len(payload)}")
-    if crc != _crc(payload):
-        raise DataLoss("a state record's checksum does not match its bytes")
+    payload, crc = unseal(data)
     try:
         return _record_of(state_pb2.StateRecord.FromString(payload)), crc
     except DecodeError as error:
@@ -101,10 +81,6 @@ def decode_original(data: bytes) -> tuple[ModelSpec, ...]:
     except DecodeError as error:
         raise DataLoss(f"state.proto is no sax.State message: {error}") from error
     return tuple(spec_of(model) for model in state.models)
-
-
-def _crc(payload: bytes) -> int:
-    return int(google_crc32c.extend(google_crc32c.value(_LENGTH.pack(len(payload))), payload))
 
 
 @lru_cache(maxsize=16_384)

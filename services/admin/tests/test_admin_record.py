@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sax_admin import record as codec
 from sax_admin.core.cell import AppliedOperation, ModelSpec, Record, ServerHint, ServerOffer
 from sax_common.errors import DataLoss
+from sax_common.sealed import seal, unseal
 from saxml.protobuf import admin_pb2, state_pb2
 
 SPEC = ModelSpec(
@@ -83,9 +84,8 @@ def test_fields_of_a_newer_program_survive_a_read_modify_write():
     with_unknown(message.operations.add(operation_id="o"))
     with_unknown(message.servers.add(address="s"))
     payload = message.SerializeToString()
-    crc = codec._crc(payload)
-    record, _ = codec.decode(codec._HEAD.pack(codec.MAGIC, len(payload), crc) + payload)
-    again = codec.encode(record)[0][codec._HEAD.size :]
+    record, _ = codec.decode(seal(payload)[0])
+    again = unseal(codec.encode(record)[0])[0]
     assert again.count(b"\x2a") >= 5
     assert codec._record_of(state_pb2.StateRecord.FromString(again)) == record
 

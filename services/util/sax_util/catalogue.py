@@ -171,6 +171,15 @@ COMMANDS = (
         (Flag("force", default=False, help="even if models are published or its admin server runs"),),
     ),
     Command(
+        "state",
+        "verify | history | restore | export <cell> [<record>]",
+        "check the state records of a cell, tell its history, go back to a record, export for originals",
+        2,
+        4,
+        "commands_state:state",
+        (_CSV, Flag("original", default=False, help="export as an original admin's state.proto"), _OUTPUT),
+    ),
+    Command(
         "doctor",
         "[<cell>]",
         "check root, cells, admin servers, model servers and models, and say what to do",
