@@ -51,8 +51,12 @@ def run_sweep(flags: argparse.Namespace) -> int:
     for seed in sorted(report.failures)[:3]:
         explain(seed, report.failures[seed])
     fast = report.schedules / max(report.cpu_s, 1e-9) >= RATE_GOAL
-    print(f"{'PASS' if fast else 'FAIL'} rate: {line['per_cpu_s']} schedules per second of a core, goal {RATE_GOAL}")
-    print(f"{'FAIL' if report.failures else 'PASS'} safety and convergence: {len(report.failures)} failing seeds")
+    print(
+        f"{'PASS' if fast else 'FAIL'} rate: {line['per_cpu_s']} schedules per second of a core, goal {RATE_GOAL}"
+    )
+    print(
+        f"{'FAIL' if report.failures else 'PASS'} safety and convergence: {len(report.failures)} failing seeds"
+    )
     if not flags.no_ledger:
         with LEDGER.open("a") as ledger:
             ledger.write(json.dumps(line) + "\n")
@@ -61,7 +65,9 @@ def run_sweep(flags: argparse.Namespace) -> int:
 
 def ledger_line(flags: argparse.Namespace, report: Report, wall_s: float) -> dict[str, object]:
     """Say what was run, as one line."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit.stdout.strip(),
@@ -98,7 +104,9 @@ def hunt_mutants(flags: argparse.Namespace) -> int:
         print(f"  {found.name}: {how}")
     survived = [found.name for found in hunts if found.seeds is None]
     print(json.dumps({"mutants": len(hunts), "survived": survived}))
-    print(f"{'FAIL' if survived else 'PASS'} planted bugs: {len(hunts) - len(survived)} of {len(hunts)} found")
+    print(
+        f"{'FAIL' if survived else 'PASS'} planted bugs: {len(hunts) - len(survived)} of {len(hunts)} found"
+    )
     return 1 if survived else 0
 
 

@@ -37,7 +37,9 @@ def test_a_seed_leaves_the_same_trace_in_another_process():
         "print(hash(0), [repr(schedule.run(draw(seed)).trace) for seed in (7, 3)])"
     )
     run = [
-        subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True
+        )
         for seed in ("1", "2")
     ]
     assert run[0].returncode == 0

@@ -16,7 +16,9 @@ from sax_testing.sim.sweep import MUTANTS, be_quiet, shrink
 
 def main() -> int:
     """Run the program."""
-    parser = argparse.ArgumentParser(prog="python -m sax_testing.sim", description="Replay one simulated schedule.")
+    parser = argparse.ArgumentParser(
+        prog="python -m sax_testing.sim", description="Replay one simulated schedule."
+    )
     parser.add_argument("--seed", type=int, required=True, help="the schedule's seed")
     parser.add_argument("--trace", action="store_true", help="print every effect with its time in ms")
     parser.add_argument("--shrink", action="store_true", help="take away faults that are not needed to fail")
@@ -40,7 +42,9 @@ def main() -> int:
         say(f"  seen {count:>5} {what}\n")
     for breach in verdict.breaches:
         say(f"BREACH {breach}\n")
-    say(f"seed {flags.seed}: {len(verdict.breaches)} breaches in {verdict.virtual_ms / 1000:.1f} virtual seconds\n")
+    say(
+        f"seed {flags.seed}: {len(verdict.breaches)} breaches in {verdict.virtual_ms / 1000:.1f} virtual seconds\n"
+    )
     return 1 if verdict.breaches else 0
 
 

@@ -20,10 +20,11 @@ from sax_testing.sim.network import NetFaults, Network
 from sax_testing.sim.oracle import Oracle
 from sax_testing.sim.params import MODELS
 from sax_testing.sim.ready import ReadyLog
-from sax_testing.sim.world import Host, World
+from sax_testing.sim.world import World, start_host
 
 if TYPE_CHECKING:
     from sax_testing.sim.params import Params
+    from sax_testing.sim.world import Host
 
 CELL = parse_cell("/sax/sim")
 
@@ -80,7 +81,7 @@ class Cell:
         """Start a run at an address where none lives."""
         self._runs += 1
         chance = self.chance(f"{name}/{self._runs}")
-        host = Host(self.world, name, rate=self._rates[name], started_ms=chance.uniform(0, 1e7))
+        host = start_host(self.world, name, rate=self._rates[name], started_ms=chance.uniform(0, 1e7))
         port = BucketPort(self.world, self.truth, host, self.store_faults, chance)
         port.is_cut = bool(self.store_cuts.get(name))
         self.stores[name] = port
@@ -110,7 +111,7 @@ class Cell:
     def _client(self, number: int) -> Client:
         name = f"client{number}"
         return Client(
-            Host(self.world, name),
+            start_host(self.world, name),
             self.network,
             self.admin_names,
             self.chance(name),
@@ -123,7 +124,7 @@ class Cell:
         name = f"watcher{number}"
         model = ModelName(f"{CELL}/{MODELS[number % len(MODELS)]}")
         return Watcher(
-            Host(self.world, name),
+            start_host(self.world, name),
             self.network,
             self.admin_names,
             self.chance(name),

@@ -1,8 +1,8 @@
 """Clients that change and read the cell, and watchers that follow where a model is served.
 
-The life of an operation: drawn, named by an id, sent to whoever is thought to lead, sent again with the same
-id while nobody knows what became of it, and told to the oracle when its client learns the outcome. A client
-may give up early; then nothing is known and nothing is promised.
+The life of an operation: drawn, named by an id, sent to whoever is thought to lead, sent again with the
+same id while nobody knows what became of it, and told to the oracle when its client learns the outcome. A
+client may give up early; then nothing is known and nothing is promised.
 
 Watchers keep their state with the production functions (`sax_client.watchset`, `sax_client.wire`).
 """

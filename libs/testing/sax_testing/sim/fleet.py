@@ -1,9 +1,9 @@
 """Model servers without models: loading takes time and may fail, everything that decides is production code.
 
-The life of a run: it gets an incarnation, listens, looks for the leader with the production `Joiner`, answers
-polls and obeys orders through the production `Fence`, and dies with all it holds. A load or an unload in
-progress goes on when the admin that ordered it goes away. State changes follow the production table
-(`sax_model.core.lifecycle`).
+The life of a run: it gets an incarnation, listens, looks for the leader with the production `Joiner`,
+answers polls and obeys orders through the production `Fence`, and dies with all it holds. A load or an
+unload in progress goes on when the admin that ordered it goes away. State changes follow the production
+table (`sax_model.core.lifecycle`).
 
 What the oracle is told: which orders were obeyed, and from when until when each model was ready.
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sax_admin.core.cell import Digest
 from sax_admin.core.servers import Order, OrderKind, Report, SeenModel, Status
 from sax_common.errors import FailedPrecondition, Internal, InvalidArgument, NotFound, SaxError, Unavailable
 from sax_model.core.fencing import Fence
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     import asyncio
     import random
 
+    from sax_admin.core.cell import Digest
     from sax_common.names import CellName, ModelName
 
     from sax_testing.sim.bucket import BucketPort

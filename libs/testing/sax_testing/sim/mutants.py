@@ -1,8 +1,8 @@
 """Planted bugs: each takes one rule out of the production code and must be found by a sweep.
 
-A mutant is a name, what it does to production functions while it is switched on, and the faults that provoke
-it: rare bugs need their weather, and waiting for it in a plain sweep would only cost time. The provoked
-parameters without the bug must stay clean; `test_sim_mutants` proves both.
+A mutant is a name, what it does to production functions while it is switched on, and the faults that
+provoke it: rare bugs need their weather, and waiting for it in a plain sweep would only cost time. The
+provoked parameters without the bug must stay clean; `test_sim_mutants` proves both.
 
 The bugs themselves are in `mutants_store` (records, lease, operations) and `mutants_fleet` (servers, watches).
 """

@@ -42,7 +42,7 @@ def _no_backoff(last: Attempt | None, digest: Any, reason: str, now_ms: int) -> 
 
 
 def _keep_addresses(self: Routes, routes: Any) -> Any:
-    return _replace(self, {name: wanted | self._now.get(name, set()) for name, wanted in routes.items()})  # noqa: SLF001
+    return _replace(self, {name: wanted | self._now.get(name, set()) for name, wanted in routes.items()})
 
 
 def _no_term(self: Fence, term: int, incarnation: str) -> Fence:
@@ -53,7 +53,7 @@ def _no_incarnation(self: Fence, term: int, _incarnation: str) -> Fence:
     return _check(self, term, "")
 
 
-def _no_full_set(self: AdminService, machine: Any, name: Any, request: Any) -> WatchAnswer | None:
+def _no_full_set(_self: AdminService, machine: Any, name: Any, request: Any) -> WatchAnswer | None:
     log = machine.fleet.routes.logs.get(name)
     if name not in machine.journal.state.models:
         return WatchAnswer(0, has_full_set=True)
@@ -78,7 +78,9 @@ MUTANTS = (
     Mutant(
         "server obeys orders for another run",
         (Patch(Fence, "check", _no_incarnation),),
-        weather(Kind.CRASH, target="server0", at_most_ms=900, net_slow=0.3, servers=1, think_ms=250, reads=0.0),
+        weather(
+            Kind.CRASH, target="server0", at_most_ms=900, net_slow=0.3, servers=1, think_ms=250, reads=0.0
+        ),
     ),
     Mutant(
         "restart of a server not noticed",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sax_admin.controller import Controller
-from sax_admin.core import election, journal, machine
+from sax_admin.core import commands, election, journal, machine
 from sax_admin.core.election import Verdict
 from sax_admin.core.events import CreateSlot, LeaseUnknown, LeaseWritten, SlotRefused, SlotUnknown
 from sax_admin.core.journal import Journal, Landed
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _on_store = Journal.on_store
 _next_record = Journal.next_record
 _claim_of = election.claim
-_decide = journal.decide
+_decide = commands.decide
 _keeper_on = LeaseKeeper.on
 _wrote = LeaseKeeper._wrote  # noqa: SLF001  # Bugs are planted inside.
 _machine_claim = Machine._claim  # noqa: SLF001
@@ -34,12 +34,12 @@ def _skip_claim(self: Machine, found: Any) -> Any:
     if found.record is None:
         return _machine_claim(self, found)
     _machine_claim(self, found)
-    return self._adopt(found.crc, self._reconciled_ms + 1_000)  # noqa: SLF001
+    return self._adopt(found.crc, self._reconciled_ms + 1_000)
 
 
 def _ack_early(self: Journal, *args: Any, **kwargs: Any) -> Any:
     record, answers = _next_record(self, *args, **kwargs)
-    batch = self._in_flight  # noqa: SLF001
+    batch = self._in_flight
     if record is not None and batch is not None:
         answers, batch.answers = [*answers, *batch.answers], []
     return record, answers
@@ -65,7 +65,7 @@ def _no_read_back(self: Journal, event: Any, term: Term, *, is_claim: bool) -> A
 
 
 def _write_on(self: Journal, event: Any, term: Term, *, is_claim: bool) -> Any:
-    batch = self._in_flight  # noqa: SLF001
+    batch = self._in_flight
     if isinstance(event, SlotRefused) and event.is_taken and batch is not None:
         batch.record = replace(batch.record, sequence=batch.record.sequence + 1)
         return [CreateSlot(term, batch.record)], None
@@ -74,7 +74,7 @@ def _write_on(self: Journal, event: Any, term: Term, *, is_claim: bool) -> Any:
 
 def _drop_operations(self: Journal, *args: Any, **kwargs: Any) -> Any:
     record, answers = _next_record(self, *args, **kwargs)
-    batch = self._in_flight  # noqa: SLF001
+    batch = self._in_flight
     if record is not None and batch is not None:
         batch.record = record = replace(record, operations=record.operations[-1:])
         batch.state = record.state()
@@ -101,14 +101,21 @@ def _measured_from_reply(self: LeaseKeeper, call: Any, held: Any, generation: st
 
 
 def _unknown_is_held(self: LeaseKeeper, event: Any, now_ms: int) -> Any:
-    if isinstance(event, LeaseUnknown) and self._call is not None and self._call.lease is not None:  # noqa: SLF001
-        event = LeaseWritten(event.attempt, self._generation or "")  # noqa: SLF001
+    if isinstance(event, LeaseUnknown) and self._call is not None and self._call.lease is not None:
+        event = LeaseWritten(event.attempt, self._generation or "")
     return _keeper_on(self, event, now_ms)
 
 
 # Two who write at once: slow ways, late arrivals, leaders that die or stand still meanwhile.
 CONFLICTS = weather(
-    Kind.PAUSE, Kind.CRASH, Kind.CUT_STORE, store_late=0.12, store_slow=0.1, store_hop_ms=50.0, think_ms=250, servers=0
+    Kind.PAUSE,
+    Kind.CRASH,
+    Kind.CUT_STORE,
+    store_late=0.12,
+    store_slow=0.1,
+    store_hop_ms=50.0,
+    think_ms=250,
+    servers=0,
 )
 
 MUTANTS = (

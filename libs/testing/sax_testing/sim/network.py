@@ -2,8 +2,8 @@
 
 The life of a call: it leaves its caller, travels, waits if the callee is paused, is handled by a task of
 the callee, and the answer travels back; a cut link or a loss swallows either half, and then only the
-caller's deadline ends it. A callee that is not there refuses at once; one that dies breaks the calls it holds.
-A copy of a call may arrive a second time later, as proxies and retries of lower layers make it.
+caller's deadline ends it. A callee that is not there refuses at once; one that dies breaks the calls it
+holds. A copy of a call may arrive a second time later, as proxies and retries of lower layers make it.
 
 A link is cut per direction, by the names of the two ends (an address, not a run of a process).
 """
@@ -102,7 +102,7 @@ class Network:
             return self._chance.uniform(50, SLOW_MS_MAX)
         return self._faults.hop_ms * (0.3 + 1.4 * draw)
 
-    def _arrive(
+    def _arrive(  # noqa: PLR0917  # All of one call.
         self,
         number: int,
         source: Host,
@@ -118,7 +118,7 @@ class Network:
         self._open[number] = (station.host, source, future)
         station.host.receive(self._handle, (number, station, source, method, args, future))
 
-    def _handle(
+    def _handle(  # noqa: PLR0917  # All of one call.
         self,
         number: int,
         station: _Station,
@@ -129,7 +129,7 @@ class Network:
     ) -> None:
         station.host.spawn(self._serve(number, station, source, method, args, future))
 
-    async def _serve(
+    async def _serve(  # noqa: PLR0917  # All of one call.
         self,
         number: int,
         station: _Station,

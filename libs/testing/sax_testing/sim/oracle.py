@@ -1,15 +1,21 @@
 """What must hold at every moment, whoever did what (reference/reliability.md 3.1).
 
-The oracle stands beside the truth of the store, the model servers and the clients, where it sees each effect
-as it happens and nothing late. It keeps its own history of the cell, made only of what the store really holds,
-and says each breach once, with the name of the invariant:
+The oracle stands beside the truth of the store, the model servers and the clients, where it sees each
+effect as it happens and nothing late. It keeps its own history of the cell, made only of what the store
+really holds, and says each breach once, with the name of the invariant:
 
-    I1   one record per number, no gaps, terms never fall          I2  servers obey and watchers accept no older term
-    I3   what was acknowledged is there                            I4  nothing is applied twice, or after a refusal
-    I5   changes take effect between call and answer               I6  reads see all that ended before they began
-    I7   nobody acts after its own renew deadline                  I9  only replicas that were ready are advertised
-    I10  the cell never takes its last replica away itself         I20 watches are ordered, whole and start full
-    (I8 convergence and I18 crash-only: `converge`; I21 coverage: `seen`, counted here)
+    I1   one record per number, no gaps, terms never fall
+    I2   servers obey and watchers accept no older term
+    I3   what was acknowledged is there
+    I4   nothing is applied twice, or after a refusal
+    I5   changes take effect between call and answer
+    I6   reads see all that ended before they began
+    I7   nobody acts after its own renew deadline
+    I9   only replicas that were ready are advertised
+    I10  the cell never takes its last replica away itself
+    I20  watches are ordered, whole and start full
+
+I8 (convergence) and I18 (a crash is as good as an end) are judged by `schedule`; I21 (coverage) is `seen`.
 
 `seen` counts interesting situations, so that "no breach" cannot mean "nothing happened".
 """
@@ -142,9 +148,8 @@ class Oracle:
         if last is not None and record.term < last.term:
             self.breach("I1", f"record {number} has term {record.term} after {last.term}")
         if last is not None and record.term == last.term and record.leader_address != last.leader_address:
-            self.breach(
-                "I7", f"{record.leader_address} and {last.leader_address} both write at term {record.term}"
-            )
+            both = f"{record.leader_address} and {last.leader_address}"
+            self.breach("I7", f"{both} write at term {record.term}")
         self.seen["takeovers"] += last is not None and record.term > last.term
         new = self._new_operations(number, record)
         self.seen["several changes in one record"] += len(new) > 1

@@ -2,9 +2,10 @@
 
     faults and work (safety is checked at every effect) -> heal -> work ends -> the cell must converge
 
-Converged means (reference/reliability.md I8): one admin leads; what it knows is what the newest record says; every
-model is ready on as many servers as were asked for and there are, nothing else is loaded anywhere, and every watcher
-knows exactly the ready addresses. A schedule that does not get there in time is as much a failure as a breach.
+Converged means (reference/reliability.md I8): one admin leads; what it knows is what the newest record
+says; every model is ready on as many servers as were asked for and there are, nothing else is loaded
+anywhere, and every watcher knows exactly the ready addresses. A schedule that does not get there in time
+is as much a failure as a breach.
 
 Everything is decided by the seed. What production code takes from the machine it runs on (random bytes, the
 time of a metric) is given to it from the seed as well, see `determined`.
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from sax_admin.core.cell import ModelSpec
     from sax_common.names import ModelName
 
-    from sax_testing.sim.admins import SimAdmin
     from sax_testing.sim.params import Params
     from sax_testing.sim.world import World
 

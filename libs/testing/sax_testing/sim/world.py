@@ -1,9 +1,9 @@
 """Virtual time: one queue of events for a whole cell, and an event loop for each process in it.
 
 The life of an event: somebody puts it down for a moment of true time and, unless it is the store's own,
-for a process; when its turn comes the process runs it at once, waits with it (paused: it runs when the pause
-ends, in order of arrival), or never sees it (crashed). Then the process's asyncio tasks run until none can go
-on; no time passes meanwhile.
+for a process; when its turn comes the process runs it at once, waits with it (paused: it runs when the
+pause ends, in order of arrival), or never sees it (crashed). Then the process's asyncio tasks run until
+none can go on; no time passes meanwhile.
 
 Processes run the production shells unchanged: a `Host` is a real asyncio loop as far as tasks, futures and
 timeouts are concerned. It has no selector and no threads, and its clock is a `HostClock`, which runs at the
@@ -124,7 +124,7 @@ class Host(asyncio.AbstractEventLoop):
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a task; an error that ends it fails the schedule. Call it from inside the process."""
-        task = self.create_task(work)
+        task: asyncio.Task[None] = self.create_task(work)
         task.add_done_callback(self._ended)
         return task
 
@@ -165,19 +165,19 @@ class Host(asyncio.AbstractEventLoop):
         """Return the host's monotonic clock."""
         return self._origin_ms + self.world.now_ms * self.rate
 
-    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:  # noqa: ARG002
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:  # type: ignore[override]  # noqa: ARG002
         """Call after what is already waiting."""
         handle = Handle(callback, args)
         self._ready.append(handle)
         return handle
 
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> Any:  # noqa: ARG002
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> Any:  # type: ignore[override]  # noqa: ARG002
         """Call after `delay` seconds of the host's clock."""
         handle = Handle(callback, args)
         self.world.after(max(0.0, delay) * 1000 / self.rate, self, _call, handle)
         return handle
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:  # type: ignore[override]
         """Call when the host's clock shows `when` seconds."""
         return self.call_later(when - self.time(), callback, *args, context=context)
 
@@ -206,6 +206,11 @@ class Host(asyncio.AbstractEventLoop):
     def is_closed(self) -> bool:
         """Say whether it ended."""
         return not self.is_alive
+
+
+def start_host(world: World, name: str, *, rate: float = 1.0, started_ms: float = 0.0) -> Host:
+    """Start a process. Sockets, signals, threads and children are not part of its loop: they stay abstract."""
+    return Host(world, name, rate=rate, started_ms=started_ms)  # type: ignore[abstract]
 
 
 class HostClock:
