@@ -14,6 +14,7 @@ vLLM's names carry an `alias` and are shown twice, the second time with vLLM's l
 is, despite its name, a share from 0 to 1.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,6 +49,9 @@ class Spec:
 
 
 registry = CollectorRegistry()
+before_scrape: dict[str, Callable[[], None]] = {}
+"""Called before each scrape, by a name of the owner's choice: sets gauges whose labels come and go."""
+
 CATALOGUE: dict[str, Spec] = {}
 _aliased: list[tuple[str, Collector]] = []
 
@@ -162,7 +166,7 @@ HTTP_IN_FLIGHT = _gauge("sax_http_requests_in_flight", "HTTP requests being answ
 # Admin.
 PUBLISHES = _counter(
     "sax_admin_operations_total",
-    "Publish, update and unpublish operations by outcome (a status name, OK when durable).",
+    "Publish, update, unpublish, drain and undrain operations by outcome (a status name, OK when durable).",
     labels=("operation", "outcome"),
 )
 PUBLISH_SECONDS = _histogram(
@@ -189,13 +193,29 @@ TERM = _gauge("sax_admin_term", "The highest leadership term this admin has seen
 MODELS = _gauge("sax_admin_models", "Models published in the cell.", labels=("cell",))
 SERVERS = _gauge(
     "sax_admin_model_servers",
-    "Model servers known to the admin, by state (live, suspect, draining).",
+    "Model servers known to the admin, by state (new, alive, suspect, dead; and, counted again, draining).",
     labels=("cell", "state"),
 )
 REPLICAS = _gauge(
     "sax_admin_replicas",
-    "Replicas of a model, by kind (wanted, assigned, loaded, failed).",
+    "Replicas of a model, by kind (wanted, assigned, ready, loading, failed).",
     labels=("model", "kind"),
+)
+MODELS_READY = _gauge(
+    "sax_admin_models_ready", "Models with at least as many ready replicas as wanted.", labels=("cell",)
+)
+RECORD = _gauge("sax_admin_record", "Number of the newest durable state record.", labels=("cell",))
+COMMIT_SECONDS = _histogram(
+    "sax_admin_commit_seconds",
+    "Time of writing one state record until it is durable; failures are in sax_store_errors_total.",
+    unit="seconds",
+    buckets=_STORE_S,
+)
+RECONCILE_SECONDS = _histogram(
+    "sax_admin_reconcile_seconds",
+    "Time of one step that compared all that is wanted with all that is seen.",
+    unit="seconds",
+    buckets=_STORE_S,
 )
 ORDERS = _counter(
     "sax_admin_orders_total", "Load, Update and Unload orders sent, by outcome.", labels=("order", "outcome")

@@ -48,6 +48,8 @@ def status_routes(health: Health) -> list[BaseRoute]:
     async def show_metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         metrics.READY.set(health.is_ready)
+        for refresh in metrics.before_scrape.values():
+            refresh()
         return Response(encode(metrics.registry), media_type=content_type)
 
     return [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", show_metrics)]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from typing import TYPE_CHECKING
 
 from sax_common.errors import SaxError, Unavailable
@@ -41,6 +42,7 @@ from sax_admin.core.events import (
     ReadSlot,
     Released,
     Send,
+    SlotWritten,
     StateUnreadable,
     StepDown,
     Tick,
@@ -189,7 +191,11 @@ class Controller:
 
     def tell(self, event: Event) -> None:
         """Tell the machine what happened and carry out what it wants."""
-        for effect in self.machine.on(event, self.now_ms):
+        reconciles, started_s = self.machine.fleet.reconciles, time.perf_counter()
+        effects = self.machine.on(event, self.now_ms)
+        if self.machine.fleet.reconciles != reconciles:
+            metrics.RECONCILE_SECONDS.observe(time.perf_counter() - started_s)
+        for effect in effects:
             self._carry_out(effect)
 
     def _carry_out(self, effect: Effect) -> None:  # noqa: C901, PLR0912  # A flat table.
@@ -280,11 +286,14 @@ class Controller:
             await self._clock.sleep_ms(effect.delay_ms)
         if not self.may_act(effect.term):
             return
+        started_s = time.perf_counter()
         try:
             outcome = await self._slots.create(effect.term, effect.record)
         except NotDurable as error:
             self._on_fatal(f"state record {effect.record.sequence} may be lost: {error.message}")
             return
+        if isinstance(outcome, SlotWritten):
+            metrics.COMMIT_SECONDS.observe(time.perf_counter() - started_s)
         self.tell(outcome)
 
     async def _read(self, effect: ReadSlot) -> None:

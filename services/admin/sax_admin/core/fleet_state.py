@@ -64,6 +64,7 @@ class FleetState:
         self._budget = UnloadBudget()
         self._window_ends_ms: int | None = None
         self.is_silent = True
+        self.reconciles = 0
 
     # ---- What happens to servers ----
 
@@ -247,6 +248,7 @@ class FleetState:
     ) -> list[Effect]:
         """Place what is wanted, order the difference, and tell clients what is ready."""
         models = state.models
+        self.reconciles += 1
         for address, view in self.servers.items():
             view.is_to_drain = address in state.draining
         gone = self.routes.follow(models)
