@@ -61,7 +61,8 @@ GOALS_S = {"kill": (7.0, 8.5), "term": (None, 2.5), "stop": (7.0, 8.5)}
 DELAY_S = 0.050
 ADMINS = 3
 KEPT_MODELS = 30
-ATTEMPT_S = 2.0
+# A stopped leader neither answers nor refuses: an attempt is given up after this long.
+ATTEMPT_S = 0.5
 PAUSE_S = 0.02
 
 

@@ -81,16 +81,23 @@ class AdminClient:
         overrides: Mapping[str, str] | None = None,
         admin_acl: str | None = None,
         acls: Mapping[str, str] | None = None,
+        allow_downtime: bool = False,
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> None:
-        """Change what is given and keep the rest, ACLs too. Raises NotFound, InvalidArgument, Aborted."""
+        """Change what is given and keep the rest, ACLs too. Raises NotFound, InvalidArgument, Aborted.
+
+        FailedPrecondition when the only replica would have to stop serving while it reloads, unless
+        `allow_downtime`.
+        """
         if checkpoint is not None:
             names.check_checkpoint_path(checkpoint)
         if replicas is not None:
             _check_replicas(replicas)
         for attempt in range(UPDATE_TRIES):
             model = await self._listed_message(model_id, timeout_s)
-            request = admin_pb2.UpdateRequest(model=model, expected_generation=model.generation)
+            request = admin_pb2.UpdateRequest(
+                model=model, expected_generation=model.generation, allow_downtime=allow_downtime
+            )
             _set_given(request.model, replicas, checkpoint, model_path, admin_acl)
             if overrides is not None:
                 request.model.overrides.clear()

@@ -165,6 +165,7 @@ class SyncAdminClient:
         overrides: Mapping[str, str] | None = None,
         admin_acl: str | None = None,
         acls: Mapping[str, str] | None = None,
+        allow_downtime: bool = False,
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> None:
         """See `AdminClient.update`."""
@@ -177,6 +178,7 @@ class SyncAdminClient:
                 overrides=overrides,
                 admin_acl=admin_acl,
                 acls=acls,
+                allow_downtime=allow_downtime,
                 timeout_s=timeout_s,
             )
         )

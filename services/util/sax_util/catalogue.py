@@ -109,6 +109,7 @@ COMMANDS = (
         2,
         2,
         f"{_ADMIN}:update_checkpoint",
+        (Flag("allow_downtime", default=False, help="even if nobody serves the model while it loads"),),
     ),
     Command(
         "watch",

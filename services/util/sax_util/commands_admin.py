@@ -193,7 +193,12 @@ async def update(call: Call) -> int:
 async def update_checkpoint(call: Call) -> int:
     """Change the checkpoint; silent."""
     model_id, checkpoint = call.args
-    await admin_of(call, model_id).update(model_id, checkpoint=checkpoint, timeout_s=call.timeout_s)
+    await admin_of(call, model_id).update(
+        model_id,
+        checkpoint=checkpoint,
+        allow_downtime=bool(call.flags["allow_downtime"]),
+        timeout_s=call.timeout_s,
+    )
     return 0
 
 

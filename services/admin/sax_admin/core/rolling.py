@@ -95,5 +95,5 @@ def refusal(
     return FailedPrecondition(
         f"model {old.name} is served by one replica only, on {ready[0].address}, and that server cannot load "
         "the new version beside the old one: the update would leave nobody serving until it is loaded. Ask "
-        "for two replicas first, or accept the gap with allow_downtime (saxutil update -allow_downtime)"
+        "for two replicas first, or accept the gap: saxutil update_checkpoint -allow_downtime"
     )
