@@ -22,13 +22,14 @@ from sax_engine.decoder import DecoderConfig, Position
 class StepSettings:
     """What is fixed when a step is traced.
 
-    Groups: blocks that attention computes together. layers_per_program: None makes the step one program.
+    Groups: blocks that attention computes together (None: all). A small cache likes few, but what is not
+    used is only left out by whole groups. layers_per_program: None makes the step one program.
     """
 
     config: DecoderConfig
     page_size: int
-    decode_group: int
-    chunk_group: int
+    decode_group: int | None
+    chunk_group: int | None
     layers_per_program: int | None
 
 
@@ -49,6 +50,8 @@ def make_inputs(
 ) -> tuple[jax.Array, Inputs]:
     """Embed the inputs, [T, model_dim], and say where they stand."""
     decode, config = bucket.decode, settings.config
+    # At least two groups, so that a batch that fills half its bucket pays for half the attention.
+    decode_group = None if settings.decode_group is None else min(settings.decode_group, decode // 2)
     within = jnp.arange(bucket.block_len)
     chunk_positions = plan.starts[decode:, None] + within
     positions = jnp.concatenate([plan.starts[:decode], chunk_positions.ravel()])
@@ -61,7 +64,7 @@ def make_inputs(
         pages=jnp.where(is_real, plan.tables[rows, index], 0),
         offsets=positions % settings.page_size,
         rope=_rope(config, positions),
-        decode=_blocks(plan, slice(0, decode), plan.decode_used, settings.decode_group),
+        decode=_blocks(plan, slice(0, decode), plan.decode_used, decode_group),
         chunks=_blocks(plan, slice(decode, None), plan.blocks_used, settings.chunk_group)
         if bucket.blocks
         else None,
@@ -69,9 +72,11 @@ def make_inputs(
     return _embed(config, weights, _tokens(bucket, plan, latest), positions), inputs
 
 
-def _blocks(plan: Unpacked, rows: slice, used: jax.Array, group: int) -> Blocks:
+def _blocks(plan: Unpacked, rows: slice, used: jax.Array, group: int | None) -> Blocks:
     starts = plan.starts[rows]
-    return Blocks(plan.tables[rows], starts, plan.lengths[rows], used, math.gcd(group, starts.shape[0]))
+    count = starts.shape[0]
+    together = count if group is None else math.gcd(group, count)
+    return Blocks(plan.tables[rows], starts, plan.lengths[rows], used, together)
 
 
 _barrier: Callable[[tuple[jax.Array, jax.Array]], tuple[jax.Array, jax.Array]] = lax.optimization_barrier
