@@ -68,8 +68,8 @@ def _answer(model: SyncModelClient, turns: list[ChatMessage], options: GenerateO
     text = ""
     try:
         for chunk in model.generate_stream("", messages=turns, options=options):
+            text = chunk.samples[0].text  # Before it is shown: Ctrl-C may come as soon as it is.
             write(chunk.samples[0].delta)
-            text = chunk.samples[0].text
     except KeyboardInterrupt:
         text = text or "..."  # A turn may not be empty; the chat template would run two questions together.
     write("\n")
