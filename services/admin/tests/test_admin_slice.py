@@ -20,7 +20,8 @@ async def test_a_published_model_is_loaded_listed_and_watched(cell):
         assert shown.shortfall_reason == ""
         request = admin_pb2.WatchLocRequest(model_id="/sax/test/m")
         watched = await cell.stub.WatchLoc(request, timeout=5)
-        assert [change.addition for change in watched.result.changelog] == [fake.address]
+        assert watched.result.has_fullset
+        assert list(watched.result.values) == [fake.address]
         assert fake.kinds() == ["load"]
     finally:
         await fake.stop()
