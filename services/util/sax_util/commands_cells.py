@@ -50,7 +50,7 @@ async def delete(call: Call) -> int:
     if left:
         say(f"What this program did not write was left there: {', '.join(left[:SHOWN])}")
     for obstacle in obstacles:
-        say(f"Note: {obstacle}.")
+        say(f"Forced although {obstacle}.")
     return 0
 
 
