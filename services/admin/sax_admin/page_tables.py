@@ -30,8 +30,8 @@ _RATES = ("Calls/s", "Errors/s", "Mean (ms)", "p99 (ms)")
 _MODELS = ("Name", "Max", "Active", "Path", "Checkpoint", *_RATES, "Why not more")
 _REPLICAS = ("Addr", "Status", "Failed loads", "Next try (s)", "Reason", "Memory", "Queue", *_RATES)
 _SERVERS = (
-    *("Addr", "Chip", "Topo", "Lag (s)", "ModelStatus", "ServerStatus", "Memory", "Queue"),
-    *(*_RATES, "Failures"),
+    *("Addr", "Chip", "Topo", "Lag (s)", "ModelStatus", "ServerStatus", "Failures", "Memory", "Queue"),
+    *_RATES,
 )
 _HELD = (
     *("Name", "Status", "Memory", "Queue", "Running", "Steps", "Step age (ms)", "Slowest step (ms)"),
@@ -105,10 +105,10 @@ def _server(view: ServerView, now_ms: int) -> list[Text]:
         Number("never" if view.answered_ms is None else f"{(now_ms - view.answered_ms) / 1000:.3f}"),
         ", ".join(held) or "Idle",
         server_status(view, now_ms),
+        joined(failures),
         f"{size(report.used_bytes)} of {size(report.total_bytes)}" if report.total_bytes else "",
         Number(sum(seen.progress.queued for seen in view.seen.values())),
         *rates(total(view.seen.values())),
-        joined(failures),
     ]
 
 
