@@ -1,6 +1,6 @@
-"""Sweep simulated schedules of the control plane, or hunt its planted bugs (reference/reliability.md 3 and 6.2).
+"""Sweep simulated schedules of the control plane, or hunt its planted bugs.
 
-    python bench/sim_sweep.py --seeds 10000 --jobs 2            # prints PASS or FAIL; one line into the ledger
+    python bench/sim_sweep.py --seeds 10000 --jobs 2  # PASS or FAIL, and a line into the ledger
     python bench/sim_sweep.py --mutants --jobs 2                # every planted bug within 5 000 seeds
 
 A failing seed is shrunk to the faults it needs, and the command that replays it is printed.
@@ -52,10 +52,10 @@ def run_sweep(flags: argparse.Namespace) -> int:
         explain(seed, report.failures[seed])
     fast = report.schedules / max(report.cpu_s, 1e-9) >= RATE_GOAL
     print(
-        f"{'PASS' if fast else 'FAIL'} rate: {line['per_cpu_s']} schedules per second of a core, goal {RATE_GOAL}"
+        f"{'PASS' if fast else 'FAIL'} rate: {line['per_cpu_s']} schedules per core second, goal {RATE_GOAL}"
     )
     print(
-        f"{'FAIL' if report.failures else 'PASS'} safety and convergence: {len(report.failures)} failing seeds"
+        f"{'FAIL' if report.failures else 'PASS'} safety and convergence: {len(report.failures)} seeds fail"
     )
     if not flags.no_ledger:
         with LEDGER.open("a") as ledger:

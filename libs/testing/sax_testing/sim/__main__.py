@@ -1,6 +1,7 @@
 """Replay one schedule: `python -m sax_testing.sim --seed N [--trace] [--mutant NAME] [--shrink]`.
 
-Prints the schedule, its faults, what breached and, with --trace, every effect in order. Exits with 1 on a breach.
+Prints the schedule, its faults, what breached and, with --trace, every effect in order. Exits with 1 on a
+breach.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def main() -> int:
     for breach in verdict.breaches:
         say(f"BREACH {breach}\n")
     say(
-        f"seed {flags.seed}: {len(verdict.breaches)} breaches in {verdict.virtual_ms / 1000:.1f} virtual seconds\n"
+        f"seed {flags.seed}: {len(verdict.breaches)} breaches, {verdict.virtual_ms / 1000:.1f} virtual seconds\n"
     )
     return 1 if verdict.breaches else 0
 

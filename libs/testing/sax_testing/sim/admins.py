@@ -1,4 +1,4 @@
-"""Admin processes: the production machine, controller, slots, service and location writing on a simulated host.
+"""Admin processes: the production server on a simulated host, without its listeners.
 
 The life of a run: it starts as a standby with a new run id, whatever its address did before, and answers the
 calls of `sax.Admin` through the production handlers, messages and all. Only what touches a socket is

@@ -5,8 +5,8 @@ later than its caller waited, or never; the answer comes back, or not. What call
 production adapters promise in `sax_common.store.port`: a refused request was surely not applied, one
 without an answer may have been or may still be.
 
-The truth is a plain linearizable store with generations. `on_change` is told of each change at the very moment
-it happens, before anybody can know of it.
+The truth is a plain linearizable store with generations. `on_change` is told of each change at the very
+moment it happens, before anybody can know of it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 TIMEOUT_MS = 2_000.0
 LATE_MS_MAX = 25_000.0
-SLOW_MS_MAX = 20_000.0
 
 
 @dataclass(slots=True)
@@ -37,6 +36,7 @@ class StoreFaults:
     lost_reply: float = 0.0
     late: float = 0.0
     slow: float = 0.0
+    slow_ms: float = 20_000.0
 
 
 class Truth:
@@ -200,7 +200,7 @@ class BucketPort:
     def _hop_ms(self) -> float:
         draw = self._chance.random()
         if draw < self._faults.slow:
-            return self._chance.uniform(500, SLOW_MS_MAX)
+            return self._chance.uniform(500, self._faults.slow_ms)
         return self._faults.hop_ms * (0.3 + 1.4 * draw)
 
     def _reply(self, delay_ms: float, future: asyncio.Future[Any], outcome: object) -> None:

@@ -37,9 +37,15 @@ class Cell:
         self.params = params
         self.world = World()
         self.oracle = Oracle(self.world, CELL, params.times[1])
+        self.oracle.is_net_sound = not (params.net_lost or params.net_slow)
         self.ready = ReadyLog(self.oracle)
         self.store_faults = StoreFaults(
-            params.store_hop_ms, params.store_refused, params.store_lost, params.store_late, params.store_slow
+            params.store_hop_ms,
+            params.store_refused,
+            params.store_lost,
+            params.store_late,
+            params.store_slow,
+            params.store_slow_ms,
         )
         self.net_faults = NetFaults(params.net_hop_ms, params.net_lost, params.net_slow, params.net_copied)
         self.truth = Truth(self.oracle.sent, self.oracle.changed)

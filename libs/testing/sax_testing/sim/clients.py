@@ -265,9 +265,8 @@ class Watcher(Caller):
 
     def _check_blank(self, lost: frozenset[str]) -> None:
         """Complain when a watcher is told of no replica though those it knew were there all the time."""
-        spec = self._oracle.spec(self.model)
-        calm_ms = self._oracle.calm_ms
-        if spec is None or not spec.replicas or calm_ms < STALE_MS:
+        oracle, spec = self._oracle, self._oracle.spec(self.model)
+        if spec is None or not spec.replicas or oracle.calm_ms < STALE_MS or not oracle.is_net_sound:
             return
         digest = digest_of(spec)
         steady = [one for one in lost if self._ready.ready_for_ms(one, self.model, digest) > STALE_MS]

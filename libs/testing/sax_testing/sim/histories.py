@@ -1,8 +1,8 @@
 """What clients did and what became of each model: plain values that the oracle compares.
 
 A `ModelHistory` is the list of all generations that a model ever had, in the order of the records, 0 where it
-was not published. `floor` is the newest position that anybody outside has been told of: whoever asks from then
-on must be told this or something newer. That makes linearizability a comparison of positions.
+was not published. `floor` is the newest position that anybody outside has been told of: whoever asks from
+then on must be told this or something newer. That makes linearizability a comparison of positions.
 """
 
 from __future__ import annotations

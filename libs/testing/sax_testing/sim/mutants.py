@@ -4,7 +4,7 @@ A mutant is a name, what it does to production functions while it is switched on
 provoke it: rare bugs need their weather, and waiting for it in a plain sweep would only cost time. The
 provoked parameters without the bug must stay clean; `test_sim_mutants` proves both.
 
-The bugs themselves are in `mutants_store` (records, lease, operations) and `mutants_fleet` (servers, watches).
+The bugs are in `mutants_store` (records, lease, operations) and `mutants_fleet` (servers, watches).
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ MUTANTS = (
     Mutant(
         "observation window skipped",
         (Patch(FleetState, "_is_observing", _speak_at_once),),
-        weather(servers=2, watchers=3, clients=2, think_ms=500, reads=0.85, load_ms=200),
+        weather(servers=2, watchers=1, clients=2, think_ms=500, reads=0.93, load_ms=200, net_slow=0.4),
     ),
     Mutant(
         "route LOADING",

@@ -28,6 +28,7 @@ _decide = commands.decide
 _keeper_on = LeaseKeeper.on
 _wrote = LeaseKeeper._wrote  # noqa: SLF001  # Bugs are planted inside.
 _machine_claim = Machine._claim  # noqa: SLF001
+_on_slot = Machine._on_slot  # noqa: SLF001
 
 
 def _skip_claim(self: Machine, found: Any) -> Any:
@@ -35,6 +36,10 @@ def _skip_claim(self: Machine, found: Any) -> Any:
         return _machine_claim(self, found)
     _machine_claim(self, found)
     return self._adopt(found.crc, self._reconciled_ms + 1_000)
+
+
+def _any_term(self: Machine, event: Any, now_ms: int) -> Any:
+    return _on_slot(self, replace(event, term=self._acting_term), now_ms)
 
 
 def _ack_early(self: Journal, *args: Any, **kwargs: Any) -> Any:
@@ -106,6 +111,8 @@ def _unknown_is_held(self: LeaseKeeper, event: Any, now_ms: int) -> Any:
     return _keeper_on(self, event, now_ms)
 
 
+# A lease so short that a process may lead again before it hears of its last write.
+SHORT = (3_000, 2_000, 600)
 # Two who write at once: slow ways, late arrivals, leaders that die or stand still meanwhile.
 CONFLICTS = weather(
     Kind.PAUSE,
@@ -120,6 +127,22 @@ CONFLICTS = weather(
 
 MUTANTS = (
     Mutant("skip claim write", (Patch(Machine, "_claim", _skip_claim),), as_drawn),
+    Mutant(
+        "completions of another term count",
+        (Patch(Machine, "_on_slot", _any_term),),
+        weather(
+            Kind.CUT_STORE,
+            admins=1,
+            at_most_ms=1_200,
+            count=10,
+            store_slow=0.2,
+            store_slow_ms=1_500.0,
+            times=SHORT,
+            grain_ms=100,
+            think_ms=250,
+            servers=0,
+        ),
+    ),
     Mutant("ack before commit", (Patch(Journal, "next_record", _ack_early),), as_drawn),
     Mutant(
         "ignore conflict",

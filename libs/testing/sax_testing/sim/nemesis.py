@@ -38,6 +38,8 @@ class Nemesis:
             cell.oracle.seen[f"{fault.kind.value} the leader"] += leader is not None
             if leader is not None and leader.machine.journal.under_way is not None:
                 cell.oracle.seen["leader hit during a write"] += 1
+        elif target not in cell.names:
+            return  # A planted bug's weather has fewer servers than were drawn.
         cell.oracle.note("fault", fault.kind.value, target)
         match fault.kind:
             case Kind.PAUSE:
@@ -114,6 +116,8 @@ class Nemesis:
     def _restart(self, name: str) -> None:
         if not self._cell.host(name).is_alive:
             self._cell.start(name)
+            if name in self._cell.server_names:
+                self._cell.oracle.disturbed()
 
     def _end(self, name: str, down_ms: float) -> None:
         admin = self._cell.admins[name]

@@ -53,6 +53,7 @@ class Oracle:
     def __init__(self, world: World, cell: CellName, renew_deadline_ms: int) -> None:
         """Start with an empty cell."""
         self.world = world
+        self.is_net_sound = True
         self.breaches: list[str] = []
         self.trace: list[tuple[object, ...]] = []
         self.seen: Counter[str] = Counter()

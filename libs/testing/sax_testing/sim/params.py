@@ -65,6 +65,7 @@ class Params:
     store_lost: float = 0.0
     store_late: float = 0.0
     store_slow: float = 0.0
+    store_slow_ms: float = 20_000.0
     net_hop_ms: float = 2.0
     net_lost: float = 0.0
     net_slow: float = 0.0
@@ -86,10 +87,11 @@ def draw(seed: int) -> Params:
     params = Params(
         seed=seed,
         admins=chance.choice((2, 3, 3)),
-        servers=chance.choice((0, 1, 2, 2, 3)),
+        # Half without servers: the rules of the store need the most seeds and are then twice as fast.
+        servers=chance.choice((0, 0, 0, 1, 2, 3)),
         clients=chance.choice((2, 3, 4)),
         watchers=chance.choice((0, 1, 2)),
-        grain_ms=chance.choice((100, 200, 400, 600)),
+        grain_ms=chance.choice((100, 300, 600, 600)),
         think_ms=chance.choice((250, 500, 900)),
         give_up=rare(0.3, 0.2, 0.6),
         drift=rare(0.5, 0.02, 0.2),

@@ -78,10 +78,24 @@ class ReadyLog:
 
     def sent(self, order: Order) -> None:
         """An admin sends an order; a load that ends while an unload is on its way is nobody's fault."""
+        if order.kind == OrderKind.LOAD:
+            self._check_need(order)
         if order.kind == OrderKind.UNLOAD:
             one = self._ready.get((order.server, order.model))
             if one is None or one.digest is None or self._oracle.world.now_ms - one.since_ms < SEEN_MS:
                 self._excused[id(order)] = order
+
+    def _check_need(self, order: Order) -> None:
+        """Complain when a model is loaded anew though enough servers that the leader was told of serve it."""
+        spec, last = self._oracle.spec(order.model), self._oracle.last
+        if spec is None or last is None or self._oracle.calm_ms < STALE_MS:
+            return
+        known = {hint.address for hint in last.servers}
+        digest = digest_of(spec)
+        ready = sum(self.ready_for_ms(server, spec.name, digest) > STALE_MS for server in known)
+        if spec.replicas and ready >= spec.replicas and digest == order.digest:
+            where = f"loaded on {order.server}, though {ready} of {spec.replicas} replicas are ready"
+            self._oracle.breach("I10", f"{order.model} is {where}")
 
     def refused_stale(self, order: Order, seen_term: int) -> None:
         """A server did not obey."""

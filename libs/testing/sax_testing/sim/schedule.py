@@ -129,7 +129,8 @@ def _missing(cell: Cell) -> Iterator[str]:
         return
     leader, last = leading[0], cell.oracle.last
     if last is None or leader.machine.journal.sequence != last.sequence:
-        yield f"the leader knows record {leader.machine.journal.sequence}, the newest is {last and last.sequence}"
+        known = leader.machine.journal.sequence
+        yield f"the leader knows record {known}, the newest is {last and last.sequence}"
         return
     specs = {spec.name: spec for spec in cell.oracle.specs()}
     yield from _misplaced(cell, specs)

@@ -1,7 +1,7 @@
 """Many schedules, on several processes: which seeds fail, how fast, and what was covered.
 
-A worker runs seeds in small blocks and collects garbage only between schedules. One schedule in fifty is run twice,
-the second time after others, and must leave the same trace.
+A worker runs seeds in small blocks and collects garbage only between schedules. One schedule in fifty is run
+twice, the second time after others, and must leave the same trace.
 """
 
 from __future__ import annotations

@@ -209,7 +209,7 @@ class Host(asyncio.AbstractEventLoop):
 
 
 def start_host(world: World, name: str, *, rate: float = 1.0, started_ms: float = 0.0) -> Host:
-    """Start a process. Sockets, signals, threads and children are not part of its loop: they stay abstract."""
+    """Start a process. Sockets, signals, threads and children are not part of its loop: left out."""
     return Host(world, name, rate=rate, started_ms=started_ms)  # type: ignore[abstract]
 
 
