@@ -109,6 +109,11 @@ class Journal:
         """True when mutations wait for the next record."""
         return bool(self._pending)
 
+    @property
+    def is_writing(self) -> bool:
+        """True while anything that was accepted is not answered yet."""
+        return self._in_flight is not None or bool(self._pending)
+
     def unpublished(self) -> set[ModelName]:
         """Return the models that somebody unpublished lately and nobody published again."""
         operations = self.state.operations.values()

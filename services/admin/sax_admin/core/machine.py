@@ -220,8 +220,7 @@ class Machine:
 
     def _end_when_written(self, now_ms: int) -> list[Effect]:
         """End once nothing is being written any more: what was accepted is durable, and answered."""
-        is_writing = self.journal.under_way is not None or self.journal.has_pending
-        if self.phase == Phase.LEADING and is_writing and self.failure is None:
+        if self.phase == Phase.LEADING and self.journal.is_writing and self.failure is None:
             return []
         effects = self._step_down("this admin server ends") if self.phase in _ACTING else []
         self.phase = Phase.ENDED
@@ -365,8 +364,9 @@ class Machine:
     def _reconcile_if_due(self, now_ms: int) -> list[Effect]:
         since_ms = now_ms - self._reconciled_ms
         # A round over 1 000 servers takes 40 ms: the rest of the time belongs to callers.
-        soon_ms = RECONCILE_EVERY_MS + len(self.fleet.servers) // 10
-        if since_ms < (soon_ms if self._is_dirty else RECONCILE_AT_LEAST_EVERY_MS):
+        servers = len(self.fleet.servers)
+        soon_ms, late_ms = RECONCILE_EVERY_MS + servers // 10, RECONCILE_AT_LEAST_EVERY_MS + servers // 2
+        if since_ms < (soon_ms if self._is_dirty else late_ms):
             return []
         self._is_dirty, self._reconciled_ms = False, now_ms
         placed = self.fleet.placement
