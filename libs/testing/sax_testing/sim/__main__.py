@@ -43,9 +43,7 @@ def main() -> int:
         say(f"  seen {count:>5} {what}\n")
     for breach in verdict.breaches:
         say(f"BREACH {breach}\n")
-    say(
-        f"seed {flags.seed}: {len(verdict.breaches)} breaches, {verdict.virtual_ms / 1000:.1f} virtual seconds\n"
-    )
+    say(f"seed {flags.seed}: {len(verdict.breaches)} breaches, {verdict.virtual_ms / 1000:.1f} virtual s\n")
     return 1 if verdict.breaches else 0
 
 
