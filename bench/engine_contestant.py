@@ -60,22 +60,25 @@ def prompt(length: int, stream: int, vocab_size: int) -> tuple[int, ...]:
 
 
 def measure(engine: Engine, vocab_size: int, *, streams: int, prompt_len: int, new: int) -> float:
-    """Run one batch; decode rate between the first tokens and the last, or prefill rate for one new token."""
+    """Run one batch: decode rate while all streams run, or for one new token the rate of prefill."""
     for stream in range(streams):
         ids = prompt(prompt_len, stream, vocab_size)
         engine.submit(Request(request_id=f"s{stream}", prompt=ids, max_new_tokens=new), 0)
     began = time.perf_counter()
     started: set[str] = set()
-    full_from, tokens = began, 0
+    window, tokens = [0.0, 0.0], 0
     while engine.has_work:
         emissions = engine.step(0)
+        now = time.perf_counter()
         if len(started) < streams:
             started |= {emission.request_id for emission in emissions}
-            full_from = time.perf_counter()
-        else:
+            window = [now, now]
+        elif engine.snapshot().running == streams:
             tokens += sum(len(emission.tokens) for emission in emissions)
-    seconds = time.perf_counter() - (began if new == 1 else full_from)
-    return prompt_len * streams / seconds if new == 1 else tokens / seconds
+            window[1] = now
+    if new == 1:
+        return prompt_len * streams / (time.perf_counter() - began)
+    return tokens / max(window[1] - window[0], 1e-9)
 
 
 def main() -> None:
