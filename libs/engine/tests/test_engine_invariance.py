@@ -37,7 +37,7 @@ def answers(engine: Engine, requests: list[Request]) -> dict[str, list[tuple]]:
 
 
 def test_company_changes_no_bit():
-    """Together, backwards and one by one: tokens and log-probabilities are identical, prompts scored or not."""
+    """Together, backwards, one by one: tokens and log-probabilities are identical, prompts scored or not."""
     rng = np.random.default_rng(1)
     requests = [
         Request(
